@@ -1,0 +1,3 @@
+"""watchline: the production line for watch-time models of short-video feeds."""
+
+__version__ = "0.1.0"

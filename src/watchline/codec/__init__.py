@@ -1,0 +1,1 @@
+"""Watch time <-> token sequences: vocabularies and the greedy code."""

@@ -1,0 +1,1 @@
+"""Exposure data: canonical schema, sources, splits and the encoding of tables into arrays."""

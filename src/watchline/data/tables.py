@@ -1,0 +1,50 @@
+"""Reading and writing the day-partitioned Parquet tables: `NAME/date=YYYY-MM-DD/part-0.parquet`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+
+
+class TableError(ValueError):
+    """A table on disk that is missing, truncated or lacks a day; the message names the file and what to do."""
+
+
+def day_path(directory: Path, day: date) -> Path:
+    """File of one local day."""
+    return directory / f"date={day.isoformat()}" / "part-0.parquet"
+
+
+def days_on_disk(directory: Path) -> list[date]:
+    """Local days that have a file, in order."""
+    return sorted(date.fromisoformat(path.parent.name.removeprefix("date=")) for path in directory.glob("date=*/*.parquet"))
+
+
+def write_parquet(frame: pl.DataFrame, path: Path) -> None:
+    """Write one file whole: readers see the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    frame.write_parquet(temporary, compression="zstd", statistics=True)
+    temporary.replace(path)
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
+    """Read one file; raises TableError naming it when it is missing or cut short."""
+    if not path.is_file():
+        raise TableError(f"{path}: no such file; run `dvc repro` (or `dvc checkout`) to get it back")
+    try:
+        return pl.read_parquet(path, columns=columns, hive_partitioning=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise TableError(f"{path}: not a readable Parquet file ({error}); `dvc checkout` restores the last good one") from error
+
+
+def read_days(directory: Path, days: Iterable[date], columns: list[str] | None = None) -> pl.DataFrame:
+    """Rows of the given days in day order; raises TableError naming each day that has no file."""
+    days = list(days)
+    missing = [day.isoformat() for day in days if not day_path(directory, day).is_file()]
+    if missing:
+        raise TableError(f"{directory}: no file for {', '.join(missing)}; check window.* against the days the source has")
+    return pl.concat([read_parquet(day_path(directory, day), columns) for day in days])

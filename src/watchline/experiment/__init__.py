@@ -1,0 +1,1 @@
+"""Simulated online A/B tests: environments, estimators and their statistics."""

@@ -1,0 +1,82 @@
+"""What every watch-time model is to the rest of the line: fitted on two tables, asked for statistics, saved and loaded.
+
+A model is a conditional distribution of watch time given the features of an exposure, or as much of one as it has.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import polars as pl
+
+# Which decoding fits which metric (METHODS: the statistic must match the metric, or rankings flip with it).
+STATISTIC_OF_METRIC = {"mae_s": "median", "rmse_s": "mean", "xauc": "expected_rank"}
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of the feature table are what; written by the features stage as schema.json."""
+
+    label: str
+    keys: tuple[str, ...]
+    categorical: tuple[str, ...]
+    numeric: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read schema.json; raises FileNotFoundError or KeyError naming what is missing."""
+        values = json.loads(path.read_text())
+        return cls(values["label"], tuple(values["keys"]), tuple(values["categorical"]), tuple(values["numeric"]))
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """What a fit may use besides the tables: a folder for checkpoints (None: no resume) and a place for progress."""
+
+    run_dir: Path | None = None
+    progress: Progress = print
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted model, one row of `curves` per validation (plain numbers, key `step` first), and facts for the page."""
+
+    model: WatchTimeModel
+    curves: list[dict[str, float]]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class WatchTimeModel(ABC):
+    """Abstract model. Subclasses are final; they name themselves and the statistics they can give."""
+
+    name: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def statistics(self) -> tuple[str, ...]:
+        """Statistics `predict` knows: `median`, `mean`, `expected_rank`, ... (`quantile:0.1` where it has quantiles)."""
+
+    @abstractmethod
+    def predict(self, table: pl.DataFrame, statistics: Sequence[str]) -> dict[str, np.ndarray]:
+        """One float64 array (rows,) per statistic, seconds (`expected_rank`: share of training labels below, 0 to 1).
+
+        `table` has the columns the model was fitted on, in any order, and need not have the label.
+        Raises KeyError for a statistic or column the model does not have.
+        """
+
+    @abstractmethod
+    def save(self, directory: Path) -> None:
+        """Write safetensors and JSON into `directory` (made if missing), `model.json` holding {"model": name}."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what `save` wrote; raises ValueError naming the file when it is not a model of this class."""

@@ -1,0 +1,29 @@
+"""One thin module per stage of dvc.yaml: params and input paths -> core -> output paths."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+# What a wrong parameter, a missing file or a broken row raises: the message alone is the answer. Anything else is a
+# defect of the code and keeps its traceback.
+_EXPECTED_ERRORS = (ValueError, KeyError, OSError)
+
+
+def log(message: str) -> None:
+    """Print one whole line, so that the lines of several processes never mix."""
+    sys.stdout.write(message.rstrip("\n") + "\n")
+    sys.stdout.flush()
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """Run a stage as a program: an expected failure becomes one message on stderr and exit status 1."""
+    try:
+        main()
+    except _EXPECTED_ERRORS as error:
+        if os.environ.get("WATCHLINE_TRACEBACK"):
+            raise
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        sys.stderr.write(f"error: {message}\n")
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""Training loop, curriculum, checkpoints, seeding and process groups."""
