@@ -51,7 +51,7 @@ USERS: dict[str, pl.DataType | type[pl.DataType]] = {
     "fans_count": pl.Int64,
     "friend_count": pl.Int64,
     "register_days": pl.Int64,
-    **{name: pl.Int64 for name in SEGMENTS},
+    **dict.fromkeys(SEGMENTS, pl.Int64),
 }
 
 VIDEOS: dict[str, pl.DataType | type[pl.DataType]] = {

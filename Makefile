@@ -1,0 +1,59 @@
+# Everything the project does, from a fresh machine: Python 3.11 to 3.13, git and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PREFECT_HOME := $(CURDIR)/.prefect
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test lint params flow ui bench lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## create .venv from the lock file (the other targets do it by themselves)
+
+$(STAMP): requirements/lock.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+		|| { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1); watchline needs Python 3.11 to 3.13 (make PYTHON=python3.11 ...)" >&2; exit 1; }
+	@echo "setting up $(VENV) from requirements/lock.txt (a few minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/lock.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+repro: setup  ## run every stage whose inputs changed, then read reports/index.html
+	@dvc repro
+	@echo "open reports/index.html"
+
+test: setup  ## run the tests
+	@python -m pytest
+
+lint: setup  ## ruff on everything, mypy on the core
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+params: setup  ## compose params.yaml from conf/ (OVERRIDES="train.gr.width=128 ...")
+	@python -m pipelines params $(OVERRIDES)
+
+flow: setup  ## run the line once as a Prefect flow (OVERRIDES=...), no server needed
+	@python -m pipelines run $(OVERRIDES)
+
+ui: setup  ## Prefect server, daily deployment and report server on 127.0.0.1, until Ctrl-C
+	@python -m pipelines ui
+
+bench: setup  ## measure GR against the plain reference (one core, some minutes)
+	@python benchmarks/gr.py
+
+lock: setup  ## compile requirements/lock.txt anew from requirements/default.in (needs uv)
+	@uv pip compile requirements/default.in --universal --python-version 3.11 --excludes requirements/exclude.txt \
+		--no-emit-index-url --no-annotate --no-header --quiet --output-file requirements/lock.txt
+
+clean:  ## remove .venv, caches and local state (data, models and reports stay in DVC's cache)
+	@rm -rf $(VENV) .prefect runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -not -path './.dvc/*' -prune -exec rm -rf {} +

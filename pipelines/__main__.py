@@ -1,0 +1,60 @@
+"""Command line of the flows: `python -m pipelines params|run|ui`. The Makefile's params, flow and ui call it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def configure_environment(root: Path, api_port: int | None = None) -> None:
+    """Keep Prefect's state inside the project and off the network; must run before prefect is imported.
+
+    With `api_port` flows report to the server there (the UI needs its own address when the port is not 4200).
+    """
+    os.environ.setdefault("PREFECT_HOME", str(root / ".prefect"))
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    if api_port is not None:
+        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{api_port}/api"
+        os.environ["PREFECT_SERVER_UI_API_URL"] = os.environ["PREFECT_API_URL"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and run one command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (("params", "compose params.yaml from conf/"), ("run", "run the line once as a flow")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("overrides", nargs="*", help="Hydra overrides, for example train.gr.width=128")
+    ui = commands.add_parser("ui", help="Prefect server, daily deployment and report server")
+    ui.add_argument("--port", type=int, default=4200)
+    ui.add_argument("--reports-port", type=int, default=4201)
+    arguments = parser.parse_args(argv)
+
+    configure_environment(ROOT, arguments.port if arguments.command == "ui" else None)
+    if arguments.command == "params":
+        from pipelines.params import compose_params
+
+        print(f"composed {compose_params(ROOT, arguments.overrides).name} from conf/")
+    elif arguments.command == "run":
+        from pipelines.flow import watchline
+
+        try:
+            watchline(overrides=arguments.overrides)
+        except Exception as error:  # the flow has logged it; the exit status is what callers read
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+    else:
+        from pipelines.ui import serve
+
+        serve(ROOT, arguments.port, arguments.reports_port)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

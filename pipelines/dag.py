@@ -1,0 +1,21 @@
+"""The stages of dvc.yaml in the order DVC would run them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def stages_in_order(root: Path) -> list[str]:
+    """Addresses of all stages (a matrix item as ``train@gr``), every stage after the ones it depends on.
+
+    Ties are broken by name, so the order depends on dvc.yaml and params.yaml alone.
+    """
+    import networkx
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        graph = repo.index.graph  # edges point from a stage to what it depends on
+        ordered = networkx.lexicographical_topological_sort(
+            graph.reverse(copy=True), key=lambda stage: stage.addressing
+        )
+        return [stage.addressing for stage in ordered]

@@ -1,0 +1,105 @@
+"""Running one command with live lines, and stopping its whole process tree.
+
+torchrun's ranks live in sessions of their own: a signal to the command, or to its group, leaves them running. So the
+tree is listed before anything is signalled, and what is left of it after a grace period is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+GRACE_S = 20.0
+_POLL_S = 0.5
+
+
+class CommandTimeoutError(RuntimeError):
+    """The command ran past its limit and was stopped."""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a finished command left: its exit status, its lines (stdout and stderr in order) and its duration."""
+
+    returncode: int
+    lines: list[str]
+    seconds: float
+
+
+def run_lines(
+    command: Sequence[str], cwd: Path, on_line: Callable[[str], None], timeout_s: float, grace_s: float = GRACE_S
+) -> Completed:
+    """Run `command` in its own session, passing each line to `on_line` as it appears.
+
+    On a timeout (CommandTimeoutError), a cancel, Ctrl-C or SIGTERM the whole process tree is gone before this returns.
+    """
+    started = time.monotonic()
+    process = subprocess.Popen(
+        list(command),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    lines: list[str] = []
+    try:
+        for line in _read_lines(process, started + timeout_s):
+            lines.append(line)
+            on_line(line)
+        return Completed(process.wait(), lines, time.monotonic() - started)
+    except BaseException:
+        stop_tree(process.pid, grace_s)
+        process.wait()
+        raise
+    finally:
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _read_lines(process: subprocess.Popen[bytes], deadline: float):  # type: ignore[no-untyped-def]
+    """Yield decoded lines until the pipe closes; progress bars' carriage returns end a line too."""
+    assert process.stdout is not None
+    buffer = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while True:
+            if time.monotonic() > deadline:
+                raise CommandTimeoutError(f"{process.args!r} was stopped: it ran past its time limit")
+            if not selector.select(_POLL_S):
+                # A grandchild may hold the pipe open after the command ended; its output is of no interest.
+                if process.poll() is not None:
+                    break
+                continue
+            chunk = os.read(process.stdout.fileno(), 65536)
+            if not chunk:
+                break
+            *complete, buffer = (buffer + chunk).replace(b"\r", b"\n").split(b"\n")
+            yield from (line.decode(errors="replace") for line in complete if line.strip())
+    if buffer.strip():
+        yield buffer.decode(errors="replace")
+
+
+def stop_tree(pid: int, grace_s: float = GRACE_S) -> None:
+    """End the process `pid`, its group and every descendant: SIGTERM, up to `grace_s` to finish, then SIGKILL."""
+    try:
+        root = psutil.Process(pid)
+        tree = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGTERM)
+    _, alive = psutil.wait_procs(tree, timeout=grace_s)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=5)

@@ -1,0 +1,68 @@
+"""A command's lines arrive as they appear, and no process of it outlives a stop."""
+
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines.process import CommandTimeoutError, run_lines
+
+# A child in a session of its own that ignores SIGTERM, as torchrun's ranks may.
+STUBBORN = """
+import os, signal, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"],
+    start_new_session=True, stdout=subprocess.PIPE)
+child.stdout.readline()
+print("child", child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_lines_are_passed_on_while_the_command_runs(tmp_path):
+    seen: list[float] = []
+    code = "import sys, time; print('a', flush=True); time.sleep(.5); print('b', flush=True); sys.stderr.write('c'); sys.exit(3)"
+    done = run_lines([sys.executable, "-c", code], tmp_path, lambda _: seen.append(time.monotonic()), 30)
+    assert (done.returncode, done.lines) == (3, ["a", "b", "c"])
+    assert seen[1] - seen[0] > 0.3
+
+
+def stubborn_child(lines: list[str]) -> psutil.Process:
+    return psutil.Process(int(lines[0].split()[1]))
+
+
+def test_a_timeout_ends_the_whole_tree(tmp_path):
+    lines: list[str] = []
+    children: list[psutil.Process] = []
+
+    def on_line(line: str) -> None:
+        lines.append(line)
+        children.append(stubborn_child(lines))
+
+    with pytest.raises(CommandTimeoutError):
+        run_lines([sys.executable, "-c", STUBBORN], tmp_path, on_line, timeout_s=2, grace_s=1)
+    assert children and not children[0].is_running()
+
+
+def test_an_interrupt_ends_the_whole_tree(tmp_path):
+    children: list[psutil.Process] = []
+
+    def interrupt(line: str) -> None:
+        children.append(stubborn_child([line]))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_lines([sys.executable, "-c", STUBBORN], tmp_path, interrupt, timeout_s=30, grace_s=1)
+    assert children and not children[0].is_running()
+
+
+def test_a_grandchild_holding_the_pipe_does_not_hold_the_run(tmp_path: Path):
+    code = (
+        "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(20)']); print('done')"
+    )
+    started = time.monotonic()
+    done = run_lines([sys.executable, "-c", code], tmp_path, lambda _: None, 30)
+    assert done.lines == ["done"]
+    assert time.monotonic() - started < 10
