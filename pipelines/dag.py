@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def stages_in_order(root: Path) -> list[str]:
-    """Addresses of all stages (a matrix item as ``train@gr``), every stage after the ones it depends on.
+    """Names of all stages (a matrix item as ``train@gr``), every stage after the ones it depends on.
 
     Ties are broken by name, so the order depends on dvc.yaml and params.yaml alone.
     """
@@ -14,8 +14,7 @@ def stages_in_order(root: Path) -> list[str]:
     from dvc.repo import Repo
 
     with Repo(str(root)) as repo:
-        graph = repo.index.graph  # edges point from a stage to what it depends on
-        ordered = networkx.lexicographical_topological_sort(
-            graph.reverse(copy=True), key=lambda stage: stage.addressing
-        )
-        return [stage.addressing for stage in ordered]
+        # Edges point from a stage to what it depends on; what `dvc add` tracks has no name and nothing to run.
+        graph = repo.index.graph.reverse(copy=True)
+        ordered = networkx.lexicographical_topological_sort(graph, key=lambda stage: stage.addressing)
+        return [stage.name for stage in ordered if getattr(stage, "name", None)]
