@@ -20,6 +20,9 @@ SIGNALS = {
     "is_forward": pl.Boolean,
     "is_hate": pl.Boolean,
     "long_view": pl.Boolean,
+    "is_profile_enter": pl.Boolean,
+    "profile_stay_s": pl.Float64,
+    "comment_stay_s": pl.Float64,
 }
 
 EXPOSURES: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -31,13 +34,24 @@ EXPOSURES: dict[str, pl.DataType | type[pl.DataType]] = {
     "watch_time_s": pl.Float64,
     "duration_s": pl.Float64,
     "is_random": pl.Boolean,
+    "logged_hourmin": pl.Int64,  # local HHMM as the log itself says; it can disagree with exposed_at, so it is no feature
     **SIGNALS,
 }
 
 # What validate adds to clean rows: YYYYMMDD * 10**9 + position within the day, so a new day renumbers no other.
 EXPOSURE_ID = "exposure_id"
 
-SORT_KEY = ["exposed_at", "user_id", "video_id", "surface", "watch_time_s", "duration_s", "is_random", *SIGNALS]
+SORT_KEY = [
+    "exposed_at",
+    "user_id",
+    "video_id",
+    "surface",
+    "watch_time_s",
+    "duration_s",
+    "is_random",
+    "logged_hourmin",
+    *SIGNALS,
+]
 
 SEGMENTS = [f"segment_{i}" for i in range(18)]  # anonymised categorical user codes
 
