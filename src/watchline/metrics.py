@@ -1,0 +1,305 @@
+"""Offline metrics of watch-time predictions: errors, ordering of pairs, calibration, slices, bootstrap by user.
+
+All functions take plain arrays of equal length, labels and predictions in seconds (an ordering metric takes any
+score), and return plain floats; nan where a metric is not defined (no pair with different labels, a zero mean).
+They raise ValueError on empty, unequal or non-finite arrays.
+"""
+
+# B rows, U users, K summed quantities, R bootstrap replicates
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+NEAR_ZERO_S = 1.0  # labels below this are quick skips
+
+
+def mae(label_s: ArrayLike, prediction_s: ArrayLike) -> float:
+    """Mean absolute error: mean |prediction - label|, in the unit of the label; the median minimises it."""
+    label, prediction = _checked(label_s, prediction_s)
+    return float(np.abs(prediction - label).mean())
+
+
+def rmse(label_s: ArrayLike, prediction_s: ArrayLike) -> float:
+    """Root mean squared error: sqrt(mean (prediction - label)^2), in the unit of the label; the mean minimises it."""
+    label, prediction = _checked(label_s, prediction_s)
+    return math.sqrt(float(np.square(prediction - label).mean()))
+
+
+def xauc(label_s: ArrayLike, score: ArrayLike) -> float:
+    """Share of the pairs with different labels that the score orders as the labels are; a tied score counts 1/2.
+
+    Exact, O(B log B). nan when all labels are equal. With 0/1 labels it is the area under the ROC curve.
+    """
+    ordered_B, different_B = pairs_by_row(label_s, score)
+    return _ratio(ordered_B.sum(), different_B.sum())
+
+
+def xauc_all_pairs(label_s: ArrayLike, score: ArrayLike) -> float:
+    """XAUC as GR and TPM compute it: pairs with equal labels count 0 and stay in the denominator, B (B - 1) / 2.
+
+    Exact, O(B log B). nan for fewer than two rows. Source: arXiv 2412.20211 (GR) and its public code.
+    """
+    ordered_B, _ = pairs_by_row(label_s, score)
+    return _ratio(ordered_B.sum(), len(ordered_B) * (len(ordered_B) - 1))
+
+
+def gauc(label_s: ArrayLike, score: ArrayLike, user_id: ArrayLike) -> float:
+    """XAUC within each user, weighted by the user's pairs with different labels (XGAUC). Exact, O(B log B)."""
+    ordered_B, different_B = pairs_by_row(label_s, score, user_id)
+    return _ratio(ordered_B.sum(), different_B.sum())
+
+
+def calibration(label_s: ArrayLike, prediction_s: ArrayLike) -> float:
+    """Mean prediction / mean label: above 1 predicts too much. nan when all labels are 0."""
+    label, prediction = _checked(label_s, prediction_s)
+    return _ratio(prediction.sum(), label.sum())
+
+
+def mae_near_zero(label_s: ArrayLike, prediction_s: ArrayLike) -> float:
+    """MAE of the rows with labels under NEAR_ZERO_S, the quick skips; nan when there are none."""
+    label, prediction = _checked(label_s, prediction_s)
+    skips = label < NEAR_ZERO_S
+    return mae(label[skips], prediction[skips]) if skips.any() else math.nan
+
+
+def bias_near_zero(label_s: ArrayLike, prediction_s: ArrayLike) -> float:
+    """Mean of prediction - label over the rows with labels under NEAR_ZERO_S; nan when there are none."""
+    label, prediction = _checked(label_s, prediction_s)
+    skips = label < NEAR_ZERO_S
+    return float((prediction - label)[skips].mean()) if skips.any() else math.nan
+
+
+def calibration_by_decile(label_s: ArrayLike, prediction_s: ArrayLike, num_bins: int = 10) -> list[dict[str, float]]:
+    """Rows cut by rising prediction into `num_bins` parts of equal size: mean prediction, mean label, rows of each."""
+    label, prediction = _checked(label_s, prediction_s)
+    order = np.argsort(prediction, kind="stable")
+    parts = [part for part in np.array_split(order, num_bins) if len(part)]
+    return [
+        {
+            "bin": number,
+            "rows": len(part),
+            "mean_prediction_s": float(prediction[part].mean()),
+            "mean_label_s": float(label[part].mean()),
+        }
+        for number, part in enumerate(parts, start=1)
+    ]
+
+
+# -- pairs ------------------------------------------------------------------------------------------------------------
+
+
+def pairs_by_row(label: ArrayLike, score: ArrayLike, group: ArrayLike | None = None) -> tuple[Floats, Floats]:
+    """For each row: its pairs that the score orders as the labels are (a tie 1/2), and its pairs that differ in label.
+
+    Two arrays (B,); their sums count every pair twice. With `group` (B,) only pairs within a group count.
+    Exact, O(B log B): rows in the order (label up, score down) form an ordered pair exactly where a lower score comes
+    before a higher one, so the count is that of the rises of a permutation. Groups go up in that order and down in
+    rank, which turns every pair across groups into a fall.
+    """
+    label_B, score_B = _checked(label, score)
+    group_B = np.zeros(len(label_B), np.int64) if group is None else _same_length(group, label_B)
+    order_B = np.lexsort((-score_B, label_B, group_B))
+    # From here on rows are in that order, and equal ones are neighbours.
+    score_B, label_B, group_B = score_B[order_B], label_B[order_B], group_B[order_B]
+    new_group_B = _changes(group_B)
+    new_cell_B = new_group_B | _changes(label_B)
+    group_B = np.cumsum(new_group_B)
+    # Of tied scores the earlier row takes the higher rank, so that a tie is a fall too: sort them backwards.
+    by_rank_B = len(order_B) - 1 - np.lexsort((score_B[::-1], -group_B[::-1]))
+    rank_B = np.empty(len(order_B), np.int64)
+    rank_B[by_rank_B] = np.arange(len(order_B))
+    new_score_B = _changes(score_B[by_rank_B]) | _changes(group_B[by_rank_B])
+    ties_B = _run_length(new_score_B)[rank_B] - _run_length(new_cell_B | _changes(score_B))
+    ordered_B, different_B = np.empty(len(order_B)), np.empty(len(order_B))
+    ordered_B[order_B] = _rises_by_row(rank_B) + ties_B / 2
+    different_B[order_B] = _run_length(new_group_B) - _run_length(new_cell_B)
+    return ordered_B, different_B
+
+
+def _rises_by_row(rank_B: Ints) -> Ints:
+    """Rises i < j, rank_i < rank_j of a permutation of 0..B-1 that each row is an end of.
+
+    A pair is decided at the highest bit in which its ranks differ. Going from that bit down, rows are parted by it in
+    stable order, so that the rows agreeing in all higher bits stay neighbours: as ranks are a permutation, those rows
+    fill the positions from the lowest of their ranks on. (The walk down a wavelet tree.)
+    """
+    num_rows = len(rank_B)
+    rank: NDArray[Any] = rank_B.astype(np.int32 if num_rows < 2**30 else np.int64)
+    position = np.arange(num_rows, dtype=rank.dtype)
+    ones_before = np.zeros(num_rows + 1, rank.dtype)
+    rises_by_rank = np.zeros(num_rows, np.int64)
+    for bit in reversed(range(max(1, (num_rows - 1).bit_length()))):
+        is_one = (rank >> bit) & 1
+        np.cumsum(is_one, out=ones_before[1:], dtype=rank.dtype)
+        start = (rank >> (bit + 1)) << (bit + 1)
+        end = np.minimum(start + (2 << bit), num_rows).astype(rank.dtype)
+        ones = ones_before[:-1] - ones_before[start]
+        zeros = position - start - ones
+        rises_by_rank[rank] += np.where(is_one, zeros, ones_before[end] - ones_before[start] - ones)
+        parted = np.empty_like(rank)
+        parted[np.where(is_one, start + (1 << bit) + ones, start + zeros)] = rank
+        rank = parted
+    return rises_by_rank[rank_B]
+
+
+def _changes(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """True where a run of equal values begins."""
+    begins = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=begins[1:])
+    return begins
+
+
+def _run_length(begins: NDArray[np.bool_]) -> Ints:
+    """For each row, how many rows its run has."""
+    lengths: Ints = np.diff(np.append(np.flatnonzero(begins), len(begins)))
+    return np.repeat(lengths, lengths)
+
+
+# -- slices -----------------------------------------------------------------------------------------------------------
+
+
+def bucket_index(values: ArrayLike, edges: Sequence[float]) -> Ints:
+    """Bucket of each value: i in [edges[i-1], edges[i]), 0 below the first edge, len(edges) above the last; -1: nan."""
+    array = np.asarray(values, np.float64)
+    return np.where(np.isnan(array), -1, np.searchsorted(np.asarray(edges, np.float64), array, side="right"))
+
+
+def bucket_names(edges: Sequence[float], unit: str = "") -> list[str]:
+    """Names of the len(edges) + 1 buckets of `bucket_index`, for example ``< 7 s``, ``7 to 18 s``, ``>= 18 s``."""
+    end = f" {unit}" if unit else ""
+    inner = [f"{low:g} to {high:g}{end}" for low, high in itertools.pairwise(edges)]
+    return [f"< {edges[0]:g}{end}", *inner, f">= {edges[-1]:g}{end}"]
+
+
+def metric_by_bucket(
+    metric: Callable[[Floats, Floats], float], label: ArrayLike, prediction: ArrayLike, bucket: ArrayLike
+) -> dict[int, float]:
+    """`metric` of the rows of each bucket that occurs in `bucket` (B,), by rising bucket."""
+    label, prediction = _checked(label, prediction)
+    bucket_B = _same_length(bucket, label)
+    return {int(b): metric(label[bucket_B == b], prediction[bucket_B == b]) for b in np.unique(bucket_B)}
+
+
+# -- bootstrap by user ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+Combine = Callable[[Floats], Floats]  # totals (..., 2) -> the metric (...)
+
+
+def _mean_of(values: Floats, rows: Floats) -> tuple[Floats, Combine]:
+    return np.stack([values, rows], axis=1), lambda totals: totals[..., 0] / totals[..., 1]
+
+
+def _root_of(values: Floats, rows: Floats) -> tuple[Floats, Combine]:
+    return np.stack([values, rows], axis=1), lambda totals: np.sqrt(totals[..., 0] / totals[..., 1])
+
+
+def _parts(metric: str, label: Floats, prediction: Floats, user: Ints) -> tuple[Floats, Combine]:
+    """Two addends per row (B, 2) and the metric as a function of their totals over any multiset of users."""
+    ones = np.ones(len(label))
+    if metric == "mae_s":
+        return _mean_of(np.abs(prediction - label), ones)
+    if metric == "rmse_s":
+        return _root_of(np.square(prediction - label), ones)
+    if metric == "calibration":
+        return _mean_of(prediction, label)
+    if metric == "gauc":
+        return _mean_of(*pairs_by_row(label, prediction, user))
+    if metric == "xauc":
+        ordered, different = pairs_by_row(label, prediction)
+        once = np.array([ordered.sum(), different.sum()])
+        # Pairs are of second degree in the weights w of users: sum w_i w_j c_ij = 2 sum w_i c_i - sum c_i + O((w-1)^2).
+        return np.stack([ordered, different], axis=1), lambda totals: _quotient(2 * totals - once)
+    raise ValueError(f"metric {metric!r} has no bootstrap; there are {', '.join(BOOTSTRAP_METRICS)}")
+
+
+BOOTSTRAP_METRICS = ("mae_s", "rmse_s", "xauc", "gauc", "calibration")
+
+
+def _quotient(totals: Floats) -> Floats:
+    quotient: Floats = totals[..., 0] / totals[..., 1]
+    return quotient
+
+
+def paired_bootstrap(
+    metric: str,
+    label: ArrayLike,
+    candidate: ArrayLike,
+    baseline: ArrayLike,
+    user_id: ArrayLike,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Difference candidate - baseline of a metric of BOOTSTRAP_METRICS on the same rows, with its 95 % interval.
+
+    Users are drawn with replacement, with all their rows, for both models alike; the interval is from the 2.5th to the
+    97.5th percentile of the difference. Assumes that users are independent. Sums are taken per user once, so that a
+    replicate costs O(U); for `xauc`, whose pairs cross users, a replicate is the first-order (Hajek) expansion in the
+    weights of users. Arrays (B,). Reference: Efron & Tibshirani (1993), chapter 13; van der Vaart (1998), chapter 12.
+    """
+    label, candidate = _checked(label, candidate)
+    user = np.unique(_same_length(user_id, label), return_inverse=True)[1]
+    first, of_first = _parts(metric, label, candidate, user)
+    second, of_second = _parts(metric, *_checked(label, baseline), user)
+    addends = np.concatenate([first, second], axis=1)
+    sums_UK = np.stack([np.bincount(user, column).astype(np.float64) for column in addends.T], axis=1)
+    totals_RK = bootstrap_totals(sums_UK, replicates, seed)
+    difference_R = of_first(totals_RK[:, :2]) - of_second(totals_RK[:, 2:])
+    low, high = np.percentile(difference_R, [2.5, 97.5])
+    total_K = sums_UK.sum(axis=0)
+    return Interval(float(of_first(total_K[:2]) - of_second(total_K[2:])), float(low), float(high))
+
+
+def bootstrap_totals(sums_UK: Floats, replicates: int, seed: int) -> Floats:
+    """Totals (R, K) of per-user sums (U, K) over R draws of U users with replacement."""
+    num_users = len(sums_UK)
+    generator = np.random.default_rng(seed)
+    totals = np.empty((replicates, sums_UK.shape[1]))
+    for replicate in range(replicates):
+        weight_U = np.bincount(generator.integers(0, num_users, num_users), minlength=num_users)
+        # Not a matrix product: BLAS adds in an order that depends on its number of threads.
+        totals[replicate] = (weight_U[:, None] * sums_UK).sum(axis=0)
+    return totals
+
+
+def _checked(label: ArrayLike, prediction: ArrayLike) -> tuple[Floats, Floats]:
+    label_B, prediction_B = np.asarray(label, np.float64), np.asarray(prediction, np.float64)
+    if label_B.ndim != 1 or label_B.shape != prediction_B.shape:
+        raise ValueError(f"labels {label_B.shape} and predictions {prediction_B.shape} must be (rows,) of equal length")
+    if not len(label_B):
+        raise ValueError("no rows to measure; the metrics need at least one")
+    for name, values in (("labels", label_B), ("predictions", prediction_B)):
+        if not np.isfinite(values).all():
+            raise ValueError(f"{np.count_nonzero(~np.isfinite(values))} of {len(values)} {name} are not finite")
+    return label_B, prediction_B
+
+
+def _same_length(values: ArrayLike, label: NDArray[Any]) -> NDArray[Any]:
+    array = np.asarray(values)
+    if array.shape != label.shape:
+        raise ValueError(f"{array.shape} user ids, groups or buckets for {label.shape} rows; one per row is needed")
+    return array
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return float(numerator) / float(denominator) if denominator else math.nan
