@@ -34,7 +34,7 @@ EXPOSURES: dict[str, pl.DataType | type[pl.DataType]] = {
     "watch_time_s": pl.Float64,
     "duration_s": pl.Float64,
     "is_random": pl.Boolean,
-    "logged_hourmin": pl.Int64,  # local HHMM as the log itself says; it can disagree with exposed_at, so it is no feature
+    "logged_hourmin": pl.Int64,  # local HHMM as the log says; it can disagree with exposed_at: no feature
     **SIGNALS,
 }
 
