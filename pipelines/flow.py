@@ -1,6 +1,7 @@
-"""The line as a Prefect flow: compose params, then every stage of dvc.yaml as a task, then artifacts."""
+"""The line as a Prefect flow: compose params, then every stage of dvc.yaml as a task, then artifacts.
 
-from __future__ import annotations
+No postponed annotations here: Prefect loads this file by its path and reads the types of the flow's parameters.
+"""
 
 import json
 import os

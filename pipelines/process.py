@@ -90,7 +90,7 @@ def _read_lines(process: subprocess.Popen[bytes], deadline: float):  # type: ign
 
 
 def stop_tree(pid: int, grace_s: float = GRACE_S) -> None:
-    """End the process `pid`, its group and every descendant: SIGTERM, up to `grace_s` to finish, then SIGKILL."""
+    """End the process `pid`, its group and every descendant: SIGTERM once each, `grace_s` to finish, then SIGKILL."""
     try:
         root = psutil.Process(pid)
         tree = [root, *root.children(recursive=True)]
@@ -98,6 +98,10 @@ def stop_tree(pid: int, grace_s: float = GRACE_S) -> None:
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGTERM)
+    for process in tree:
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) != pid:
+                process.terminate()
     _, alive = psutil.wait_procs(tree, timeout=grace_s)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):

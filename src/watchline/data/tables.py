@@ -20,7 +20,9 @@ def day_path(directory: Path, day: date) -> Path:
 
 def days_on_disk(directory: Path) -> list[date]:
     """Local days that have a file, in order."""
-    return sorted(date.fromisoformat(path.parent.name.removeprefix("date=")) for path in directory.glob("date=*/*.parquet"))
+    return sorted(
+        date.fromisoformat(path.parent.name.removeprefix("date=")) for path in directory.glob("date=*/*.parquet")
+    )
 
 
 def write_parquet(frame: pl.DataFrame, path: Path) -> None:
@@ -38,7 +40,9 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
     try:
         return pl.read_parquet(path, columns=columns, hive_partitioning=False)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise TableError(f"{path}: not a readable Parquet file ({error}); `dvc checkout` restores the last good one") from error
+        raise TableError(
+            f"{path}: not a readable Parquet file ({error}); `dvc checkout` restores the last good one"
+        ) from error
 
 
 def read_days(directory: Path, days: Iterable[date], columns: list[str] | None = None) -> pl.DataFrame:
@@ -46,5 +50,7 @@ def read_days(directory: Path, days: Iterable[date], columns: list[str] | None =
     days = list(days)
     missing = [day.isoformat() for day in days if not day_path(directory, day).is_file()]
     if missing:
-        raise TableError(f"{directory}: no file for {', '.join(missing)}; check window.* against the days the source has")
+        raise TableError(
+            f"{directory}: no file for {', '.join(missing)}; check window.* against the days the source has"
+        )
     return pl.concat([read_parquet(day_path(directory, day), columns) for day in days])

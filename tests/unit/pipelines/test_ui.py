@@ -1,0 +1,108 @@
+"""The service: a daily schedule, a cancel through the API that leaves no process, one stop that ends everything."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+SLEEP = "time.sleep(601)"
+SERVE = """
+import sys
+from pathlib import Path
+from pipelines.__main__ import configure_environment
+root, port, reports_port = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+configure_environment(root, port)
+from pipelines.ui import serve
+serve(root, port, reports_port)
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def wait_for(condition, seconds: float, what: str):
+    """The first true answer of `condition`; fails the test when none comes in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer := condition():
+            return answer
+        time.sleep(0.3)
+    pytest.fail(f"waited {seconds:.0f} s for {what}")
+
+
+def sleepers(mark: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if mark in " ".join(process.info["cmdline"] or []):
+            found.append(process)
+    return found
+
+
+@pytest.fixture
+def slow_project(tmp_path: Path) -> Path:
+    """A project whose one stage sleeps in a session of its own, as a rank of torchrun would."""
+    root = tmp_path / "project"
+    (root / "conf").mkdir(parents=True)
+    (root / "reports").mkdir()
+    (root / "reports/index.html").write_text("<h1>index</h1>")
+    (root / "conf/config.yaml").write_text("only: {}\n")
+    (root / "dvc.yaml").write_text(f"stages:\n  only:\n    cmd: setsid --wait python -c 'import time; {SLEEP}'\n")
+    for command in (["git", "init", "-q"], [str(Path(sys.executable).parent / "dvc"), "init", "-q"]):
+        subprocess.run(command, cwd=root, check=True)
+    return root
+
+
+@pytest.fixture
+def service(slow_project: Path):
+    port, reports_port = free_port(), free_port()
+    process = subprocess.Popen([sys.executable, "-c", SERVE, str(slow_project), str(port), str(reports_port)], cwd=ROOT)
+    yield process, f"http://127.0.0.1:{port}/api", f"http://127.0.0.1:{reports_port}"
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=60)
+
+
+@pytest.mark.slow
+def test_a_deployed_run_is_cancelled_without_leaving_a_process(service, slow_project):
+    process, api, reports = service
+    name = f"{api}/deployments/name/watchline/daily"
+    deployment = wait_for(lambda: answer(name), 90, "the deployment")
+    assert [schedule["schedule"]["cron"] for schedule in deployment["schedules"]] == ["0 5 * * *"]
+    with urllib.request.urlopen(f"{reports}/index.html") as page:
+        assert page.read() == b"<h1>index</h1>"
+
+    planned = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+    wait_for(lambda: httpx.post(f"{api}/flow_runs/filter", json=planned).json(), 60, "the scheduled runs")
+
+    run = httpx.post(f"{api}/deployments/{deployment['id']}/create_flow_run", json={}).json()
+    wait_for(lambda: sleepers(SLEEP), 90, "the stage to start")
+    state = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
+    httpx.post(f"{api}/flow_runs/{run['id']}/set_state", json=state).raise_for_status()
+    wait_for(lambda: not sleepers(SLEEP), 30, "the stage's processes to end")
+    wait_for(
+        lambda: httpx.get(f"{api}/flow_runs/{run['id']}").json()["state_type"] == "CANCELLED", 60, "the cancelled state"
+    )
+
+    tree = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=60)
+    assert not [child for child in tree if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+
+def answer(url: str):
+    """The JSON body, or None while the server does not know the address yet."""
+    try:
+        response = httpx.get(url)
+    except httpx.TransportError:
+        return None
+    return response.json() if response.status_code == 200 else None
