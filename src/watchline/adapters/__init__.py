@@ -1,1 +1,1 @@
-"""Fine-tuning adapters."""
+"""Fine-tuning adapters. They work on any nn.Module and know nothing of the line."""

@@ -1,0 +1,136 @@
+"""The optimizer of HD-PiSSA: Adam per slice, one gather a step, one product per weight."""
+
+# m outputs, n inputs, R = K r over all K slices, h slices hosted by this process, P numbers of a slice in all weights
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from watchline.adapters.hd_pissa import Adapters
+
+_STATE_KEYS = ("bases", "first_moment", "second_moment")
+
+
+class HDPiSSAOptimizer:
+    """Adam on the captured gradients of the hosted slices, applied to the full weights on every process.
+
+    Set `lr` before each step (`learning_rate` below gives schedules).
+    """
+
+    def __init__(self, adapters: Adapters, lr: float) -> None:
+        self.adapters = adapters
+        self.lr = lr
+        self.num_steps = 0
+        self._first_hP = torch.zeros_like(adapters.gradients)
+        self._second_hP = torch.zeros_like(adapters.gradients)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients captured since the last step."""
+        self.adapters.zero_grad()
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Turn the captured gradients into steps, gather them (the one collective) and move every weight.
+
+        Raises RuntimeError when a hosted slice saw no backward pass, or a weight was used outside its layer.
+        """
+        self._check_captured()
+        config = self.adapters.config
+        self.num_steps += 1
+        steps_hP = self._adam_steps()
+        if config.comm_dtype == "bfloat16":
+            steps_hP = steps_hP.to(torch.bfloat16)
+        # A process applies the gathered copy of its own steps too: rounding must be the same everywhere.
+        steps_KP = self.adapters.collective.all_gather(steps_hP).to(self.adapters.bases.dtype)
+        for layer in self.adapters.layers:
+            da_Rn, dbt_Rm = layer.stack(steps_KP)
+            a_Rn, bt_Rm = layer.stack(self.adapters.bases)
+            left_2Rm = torch.cat((dbt_Rm, bt_Rm))
+            right_2Rn = torch.cat((a_Rn - da_Rn, da_Rn))
+            layer.weight.addmm_(left_2Rm.T, right_2Rn, alpha=-config.scale)
+        self.zero_grad()
+
+    def _adam_steps(self) -> Tensor:
+        """Adam's bias-corrected steps dA_j, dB_j^T of the hosted slices, flat (h, P), to be subtracted."""
+        config = self.adapters.config
+        (beta1, beta2), gradients_hP = config.betas, self.adapters.gradients
+        if config.scale != 1.0:
+            gradients_hP = gradients_hP * config.scale
+        self._first_hP.lerp_(gradients_hP, 1 - beta1)
+        self._second_hP.mul_(beta2).addcmul_(gradients_hP, gradients_hP, value=1 - beta2)
+        denominator_hP = (self._second_hP / (1 - beta2**self.num_steps)).sqrt_().add_(config.eps)
+        return (self._first_hP / denominator_hP).mul_(self.lr / (1 - beta1**self.num_steps))
+
+    def _check_captured(self) -> None:
+        adapters = self.adapters
+        unfed = [j for j, count in zip(adapters.hosted_slices, adapters.num_backwards, strict=True) if not count]
+        if unfed:
+            raise RuntimeError(f"slices {unfed} saw no backward pass since the last step; feed every hosted slice")
+        strays = [layer.name for layer in adapters.layers if layer.weight.grad is not None]
+        if strays:
+            raise RuntimeError(
+                f"{', '.join(strays)}: the weight was used outside its layer's forward pass, so a part of its gradient "
+                "went past the slices; call the layer itself, or leave it out of the targets"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Step count, layout, bases (K, P) and moments (K, P) of ALL slices: the same on any number of processes.
+
+        A collective: every process calls it. The weights are the model's own state and go beside it.
+        """
+        gather = self.adapters.collective.all_gather
+        return {
+            "num_steps": self.num_steps,
+            "layout": self._layout(),
+            "bases": self.adapters.bases.clone(),
+            "first_moment": gather(self._first_hP).clone(),
+            "second_moment": gather(self._second_hP).clone(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave, on any number of processes that divides the slices.
+
+        Raises ValueError when bases or moments are missing (bases of moved weights are not those training began
+        with) or belong to other layers, slices or ranks.
+        """
+        missing = [key for key in ("num_steps", "layout", *_STATE_KEYS) if key not in state]
+        if missing:
+            raise ValueError(
+                f"the state lacks {', '.join(missing)}; weights alone cannot be resumed from: the bases are those of "
+                "the weights training began with"
+            )
+        if state["layout"] != self._layout():
+            raise ValueError(f"the state is of other layers, slices or ranks: {state['layout']} here {self._layout()}")
+        hosted = self.adapters.hosted_slices
+        self.num_steps = int(state["num_steps"])
+        self.adapters.bases.copy_(state["bases"])
+        self._first_hP.copy_(state["first_moment"][hosted.start : hosted.stop])
+        self._second_hP.copy_(state["second_moment"][hosted.start : hosted.stop])
+        self.zero_grad()
+
+    def _layout(self) -> dict[str, list[int]]:
+        """K, r, m, n of every weight in the order of the flat buffers."""
+        num_slices = self.adapters.config.num_slices
+        return {layer.name: [num_slices, layer.rank, *layer.weight.shape] for layer in self.adapters.layers}
+
+
+def learning_rate(
+    step: int, total_steps: int, peak: float, warmup_share: float, decay: Literal["constant", "linear", "cosine"]
+) -> float:
+    """Learning rate of optimizer step `step` = 0, 1, ..., total_steps - 1: never 0, the peak right after the warm-up.
+
+    The warm-up is linear over ceil(warmup_share * total_steps) steps and begins with peak / (warm-up steps + 1).
+    """
+    if not 0 <= step < total_steps:
+        raise ValueError(f"step {step} is outside 0 .. {total_steps - 1}")
+    warmup = math.ceil(warmup_share * total_steps)
+    if step < warmup:
+        return peak * (step + 1) / (warmup + 1)
+    progress = (step - warmup) / max(1, total_steps - warmup)
+    if decay == "cosine":
+        return peak * 0.5 * (1 + math.cos(math.pi * progress))
+    return peak * (1 - progress) if decay == "linear" else peak
