@@ -1,0 +1,1 @@
+"""Sources of exposure logs: one file each, behind the contract of base.py."""

@@ -1,0 +1,103 @@
+"""Users and videos in cohorts by the day they arrive: what the law needs to know and what the tables show.
+
+Cohort 0 is there on the first day; cohort k arrives on day k and depends on nothing that comes after it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+
+from watchline.data.synthetic.config import SyntheticConfig, day_generator
+from watchline.data.synthetic.law import TASTES
+from watchline.data.synthetic.parameters import NUM_CLUSTERS, NUM_TOPICS
+from watchline.data.synthetic.profiles import user_profile, video_profile
+
+STREAM_USERS, STREAM_VIDEOS = 1, 2
+
+# Per row of an average day: who is there at first, and who arrives each day.
+FIRST_USERS, NEW_USERS = 0.40, 0.010
+FIRST_VIDEOS, NEW_VIDEOS = 0.14, 0.008
+UNKNOWN_DURATION = 0.032  # share of videos whose duration the source does not know; their exposures log 0
+
+
+@dataclass(frozen=True)
+class Population:
+    """`users` and `videos`: one row each, hidden state, how often they are drawn, and the visible columns."""
+
+    users: pl.DataFrame
+    videos: pl.DataFrame
+
+
+def draw_population(config: SyntheticConfig) -> Population:
+    """Everyone who appears on the config's days; ids are 0, 1, 2, ... in order of arrival."""
+    users, videos, authors = [], [], np.empty((0, 2 + NUM_TOPICS))
+    num_users = num_videos = 0
+    for day in range(config.days):
+        user_generator = day_generator(config.seed, STREAM_USERS, day)
+        video_generator = day_generator(config.seed, STREAM_VIDEOS, day)
+        users.append(_draw_users(user_generator, config, day, num_users))
+        authors = np.concatenate([authors, _draw_authors(video_generator, config, day)])
+        videos.append(_draw_videos(video_generator, config, day, num_videos, authors))
+        num_users, num_videos = num_users + len(users[-1]), num_videos + len(videos[-1])
+    return Population(pl.concat(users), pl.concat(videos))
+
+
+def _cohort_size(config: SyntheticConfig, day: int, first: float, new: float) -> int:
+    return max(1 if day else 12, round(config.rows_per_day * (new if day else first)))
+
+
+def _draw_users(generator: np.random.Generator, config: SyntheticConfig, day: int, first_id: int) -> pl.DataFrame:
+    count = _cohort_size(config, day, FIRST_USERS, NEW_USERS)
+    cluster = generator.choice(NUM_CLUSTERS, count, p=np.array([0.26, 0.22, 0.19, 0.14, 0.11, 0.08]))
+    patience = generator.normal(0.0, 0.45, count)
+    tastes_UK = generator.normal(0.0, 0.22, (count, NUM_TOPICS))
+    state = {
+        "user_id": np.arange(first_id, first_id + count),
+        "arrival": np.full(count, day),
+        "activity": np.exp(generator.normal(0.0, 0.75, count)),
+        "patience": patience,
+        "zero_logit": generator.normal(0.0, 0.5, count),
+        "skip_logit": generator.normal(0.0, 0.7, count),
+        "cluster": cluster,
+        **dict(zip(TASTES, tastes_UK.T, strict=True)),
+    }
+    return pl.DataFrame(state | user_profile(generator, state, defects=config.defects))
+
+
+def _draw_authors(generator: np.random.Generator, config: SyntheticConfig, day: int) -> np.ndarray:
+    """Quality, fame and log-weights of topics of the authors who arrive on `day`, (A, 2 + K)."""
+    count = max(1 if day else 8, round(0.3 * _cohort_size(config, day, FIRST_VIDEOS, NEW_VIDEOS)))
+    quality_fame_A2 = np.column_stack([generator.normal(0.0, 0.35, count), generator.normal(0.0, 0.5, count)])
+    return np.column_stack([quality_fame_A2, generator.normal(0.0, 1.4, (count, NUM_TOPICS))])
+
+
+def _draw_videos(
+    generator: np.random.Generator, config: SyntheticConfig, day: int, first_id: int, authors: np.ndarray
+) -> pl.DataFrame:
+    count = _cohort_size(config, day, FIRST_VIDEOS, NEW_VIDEOS)
+    author = generator.integers(0, len(authors), count)
+    topics_VK = authors[author, 2:] + generator.gumbel(0.0, 1.0, (count, NUM_TOPICS))
+    ranked_VK = np.argsort(-topics_VK, axis=1, kind="stable")
+    quality = authors[author, 0] + generator.normal(0.0, 0.35, count)
+    has_second = generator.random(count) < 0.35
+    age = np.floor(generator.exponential(6.0, count)) if day == 0 else np.zeros(count)
+    duration_s = np.clip(np.exp(generator.normal(4.22, 1.03, count)), 5.0, 1200.0)
+    state = {
+        "video_id": np.arange(first_id, first_id + count),
+        "arrival": np.full(count, day),
+        "uploaded": day - age.astype(np.int64),
+        "popularity": np.exp(authors[author, 1] + 0.35 * quality + generator.normal(0.0, 1.0, count)),
+        "duration_s": np.rint(duration_s * 1000.0) / 1000.0,
+        "quality": quality,
+        "topic": ranked_VK[:, 0],
+        "second_topic": ranked_VK[:, 1],
+        "second_weight": np.where(has_second, 0.35, 0.0),
+        "is_duration_known": generator.random(count) >= UNKNOWN_DURATION * config.defects,
+        "author_id": author,
+    }
+    uploaded_on = [config.first_day + timedelta(days=int(d)) for d in state["uploaded"]]
+    return pl.DataFrame(state | video_profile(generator, state, uploaded_on, defects=config.defects))
