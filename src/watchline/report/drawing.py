@@ -1,0 +1,104 @@
+"""From a Matplotlib figure to a small inline SVG whose colours and fonts are those of the page, light or dark."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Matplotlib needs real colours: each of these stands for a CSS variable of assets/page.css and is replaced in the SVG.
+INK, SOFT, LINE = "#010101", "#020202", "#030303"
+SERIES = ("#0a0101", "#0a0202", "#0a0303", "#0a0404", "#0a0505", "#0a0606")
+DASHES = ("", "6 3", "2 2.5", "8 3 2 3", "10 4", "3 5")
+_VARIABLES = {INK: "var(--ink)", SOFT: "var(--soft)", LINE: "var(--line)"} | {
+    colour: f"var(--s{i + 1})" for i, colour in enumerate(SERIES)
+}
+
+_SETTINGS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "watchline",
+    "svg.id": None,
+    "font.family": "DejaVu Sans",  # shipped with Matplotlib: the layout does not depend on the machine's fonts
+    "font.size": 10.5,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": SOFT,
+    "axes.labelsize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "axes.formatter.limits": (-4, 5),
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": SOFT,
+    "ytick.labelcolor": SOFT,
+    "text.color": INK,
+    "path.simplify": False,
+    "figure.dpi": 72,
+}
+
+WIDTH_IN = 6.4
+
+
+def colour_of(i: int) -> str:
+    """Stand-in colour of series `i`; colours repeat after six."""
+    return SERIES[i % len(SERIES)]
+
+
+def dash_of(i: int) -> str:
+    """SVG dash pattern of series `i`, so that colour is never the only difference."""
+    return DASHES[i % len(DASHES)]
+
+
+def line_style(i: int) -> str | tuple[int, tuple[float, ...]]:
+    """Matplotlib's word for the dash pattern of series `i` at two points of line width."""
+    dash = dash_of(i)
+    return (0, tuple(float(part) / 2 for part in dash.split())) if dash else "-"
+
+
+def css_colour(colour: str) -> str:
+    """The CSS variable a stand-in colour means."""
+    return _VARIABLES[colour]
+
+
+def draw(paint: Callable[[Axes], None], height_in: float = 3.3) -> str:
+    """Run `paint` on empty axes; return an SVG element without ids that could clash or facts of the machine."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({key: value for key, value in _SETTINGS.items() if key in matplotlib.rcParams}):
+        figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+        FigureCanvasSVG(figure)
+        figure.patch.set_visible(False)
+        axes = figure.add_subplot()
+        axes.patch.set_visible(False)
+        axes.tick_params(length=0)
+        paint(axes)
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return _clean(stream.getvalue())
+
+
+def _clean(svg: str) -> str:
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r'<defs>\s*<style type="text/css">.*?</style>\s*</defs>', "", svg, flags=re.S)
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.S)
+    used = set(re.findall(r'(?:url\(#|xlink:href="#)([^)"]+)', svg))
+    svg = re.sub(r' id="([^"]+)"', lambda m: f' id="FIGURE_ID-{m.group(1)}"' if m.group(1) in used else "", svg)
+    svg = re.sub(r"url\(#([^)]+)\)", r"url(#FIGURE_ID-\1)", svg)
+    svg = re.sub(r'xlink:href="#([^"]+)"', r'href="#FIGURE_ID-\1"', svg)
+    svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
+    svg = re.sub(r'<svg[^>]*?(viewBox="[^"]+")[^>]*>', r"<svg \1>", svg, count=1)
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, variable)
+    svg = re.sub(r"(\d+\.\d{2})\d+", r"\1", svg)
+    return re.sub(r"\s*\n\s*", "\n", svg).replace("; ", ";").strip()
