@@ -1,0 +1,317 @@
+"""Dataset rules: Great Expectations suites as code, a function per table, and the runner that evaluates them.
+
+A suite is a list of checks; a check is an expectation with a name, what it expects in words and what to do when it
+fails. Suites run in an ephemeral context, so nothing of Great Expectations' own (ids, run times, documents) is kept.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import polars as pl
+from pydantic import Field, field_validator
+
+from watchline.config import Config
+from watchline.data.rules import MEANINGS, RowLimits
+
+Status = Literal["pass", "fail", "error"]
+NUM_EXAMPLES = 5
+
+
+class TableLimits(Config):
+    """Bounds on the clean tables."""
+
+    max_null_share: float = Field(ge=0, le=1, description="nulls in any column that the source fills")
+    max_repeat_share: float = Field(ge=0, le=1, description="rows with the user, video and time of another row")
+    max_zero_play_share: float = Field(ge=0, le=1, description="exposures with a watch time of zero")
+    row_budget: int = Field(ge=1, description="rows given to Great Expectations; above it, a sample of users")
+
+
+class DayLimits(Config):
+    """Bounds on the days of the window, each against the median day."""
+
+    volume_factor: float = Field(gt=1, description="rows of a day: at most this times, at least one over this")
+    watch_factor: float = Field(gt=1, description="the same for a day's mean watch time")
+    max_days_behind: int = Field(ge=0, description="days between the newest row and window.end")
+
+
+class QuarantineLimits(Config):
+    """Largest shares of a table that may be in quarantine."""
+
+    max_share: float = Field(ge=0, le=1, description="all rules together")
+    max_share_of_rule: dict[str, float] = Field(description="by rule; a rule not named here has only max_share")
+
+    @field_validator("max_share_of_rule")
+    @classmethod
+    def _known_rules_and_shares(cls, shares: dict[str, float]) -> dict[str, float]:
+        for rule, share in shares.items():
+            if rule not in MEANINGS:
+                raise ValueError(f"no row rule is called {rule!r}; there are {', '.join(MEANINGS)}")
+            if not 0 <= share <= 1:
+                raise ValueError(f"{rule}: a share lies between 0 and 1")
+        return shares
+
+
+class ValidateConfig(Config):
+    """Parameters of the validate stage: row rules (`rows`) and dataset rules (the rest)."""
+
+    rows: RowLimits
+    tables: TableLimits
+    days: DayLimits
+    quarantine: QuarantineLimits
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation of a suite; `name` is unique within the suite."""
+
+    name: str
+    expectation: Any
+    expected: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a check. `error` means that it could not be evaluated, which is not the same as a failure."""
+
+    suite: str
+    name: str
+    status: Status
+    observed: str
+    expected: str
+    advice: str
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+
+def schema_suite() -> list[Check]:
+    """For a table of columns: table, file, column, expected, observed, matches."""
+    gxe = _expectations()
+    return [
+        Check(
+            "columns are the canonical ones",
+            gxe.ExpectColumnValuesToBeInSet(column="matches", value_set=[True]),
+            "every column of watchline.data.schema with its type, and no other",
+            "run `dvc repro ingest`: the tables on disk are not of this version's schema",
+        )
+    ]
+
+
+def exposures_suite(config: ValidateConfig, filled: Collection[str]) -> list[Check]:
+    """For clean exposures with `known_user`, `known_video`, `in_its_day` (Boolean) and `zero_play` (0 or 1) added."""
+    gxe = _expectations()
+    key = ["user_id", "video_id", "exposed_at", "surface"]
+    rows = config.rows
+    return [
+        _row_count(),
+        *_not_null(["user_id", "video_id", "exposed_at", "date", "watch_time_s"], 0.0),
+        *_not_null(
+            [name for name in ("surface", "duration_s", "is_random") if name in filled], config.tables.max_null_share
+        ),
+        _between("watch_time_s", 0, rows.max_play_s),
+        _between("duration_s", 0, rows.max_duration_s, strict=True),
+        _true("known_user", "every user id is in the user table", "ingest the user table that belongs to this log"),
+        _true("known_video", "every video id is in the video table", "ingest the video table that belongs to this log"),
+        _true("in_its_day", "every time lies in its local day", "check the source's utc_offset_hours"),
+        Check(
+            "user, video, time and surface are unique",
+            gxe.ExpectCompoundColumnsToBeUnique(column_list=key, mostly=1 - config.tables.max_repeat_share),
+            f"at most {config.tables.max_repeat_share:.2%} of rows repeat another's",
+            "look for a log that was delivered twice; raise validate.tables.max_repeat_share if there is none",
+        ),
+        Check(
+            "share of zero watch time",
+            gxe.ExpectColumnMeanToBeBetween(
+                column="zero_play", min_value=0, max_value=config.tables.max_zero_play_share
+            ),
+            f"at most {config.tables.max_zero_play_share:.0%}",
+            "check that the source still reports watch time; raise validate.tables.max_zero_play_share if it is right",
+        ),
+    ]
+
+
+def users_suite(config: ValidateConfig, filled: Collection[str]) -> list[Check]:
+    """For the clean user table."""
+    counts = [name for name in ("follow_count", "fans_count", "friend_count", "register_days") if name in filled]
+    return [
+        _row_count(),
+        *_not_null(["user_id"], 0.0),
+        _unique("user_id"),
+        *_not_null([name for name in filled if name != "user_id"], config.tables.max_null_share),
+        *[_between(name, 0, None) for name in counts],
+    ]
+
+
+def videos_suite(config: ValidateConfig, filled: Collection[str]) -> list[Check]:
+    """For the clean video table."""
+    sizes = [name for name in ("width", "height") if name in filled]
+    return [
+        _row_count(),
+        *_not_null(["video_id"], 0.0),
+        _unique("video_id"),
+        *_not_null([name for name in filled if name != "video_id"], config.tables.max_null_share),
+        _between("duration_s", 0, config.rows.max_duration_s),
+        *[_between(name, 0, None) for name in sizes],
+    ]
+
+
+def days_suite(config: ValidateConfig) -> list[Check]:
+    """For the days of the window: date, rows, present, volume_ratio, watch_ratio (to the median day), days_behind."""
+    gxe = _expectations()
+    limits = config.days
+    volume = "look at that day's log for a part that is missing or doubled; validate.days.volume_factor sets the bound"
+    watch = "look at that day's watch times for a changed unit; validate.days.watch_factor sets the bound"
+    return [
+        _true("present", "every day of the window has clean rows", "deliver the missing day, or move window.* past it"),
+        _factor("volume_ratio", "rows a day", limits.volume_factor, volume),
+        _factor("watch_ratio", "mean watch time a day", limits.watch_factor, watch),
+        Check(
+            "days behind window.end",
+            gxe.ExpectColumnMaxToBeBetween(column="days_behind", min_value=0, max_value=limits.max_days_behind),
+            f"the newest row is at most {limits.max_days_behind} days older than window.end",
+            "ingest the newer days, or set window.end to the last day that the source has",
+        ),
+    ]
+
+
+def quarantine_suite(config: ValidateConfig, columns: Iterable[str]) -> list[Check]:
+    """For one row of shares, a column `TABLE.RULE` each, and `TABLE.all` for the share in quarantine of each table."""
+    gxe = _expectations()
+    limits = {"all": config.quarantine.max_share, **config.quarantine.max_share_of_rule}
+    checks = []
+    for column in columns:
+        rule = column.split(".")[1]
+        if rule in limits:
+            key = "max_share" if rule == "all" else f"max_share_of_rule.{rule}"
+            checks.append(
+                Check(
+                    column,
+                    gxe.ExpectColumnMaxToBeBetween(column=column, min_value=0, max_value=limits[rule]),
+                    f"at most {limits[rule]:.2%} of rows",
+                    f"read the rows in data/quarantine; mend the source, or raise validate.quarantine.{key}",
+                )
+            )
+    return checks
+
+
+def evaluate(suite: str, checks: Sequence[Check], table: pl.DataFrame, index: Sequence[str] = ()) -> list[Result]:
+    """Evaluate `checks` on `table` (rows become a pandas frame) and give one Result each, in the order of `checks`.
+
+    `index` names the columns that example rows show besides the column that is checked.
+    """
+    if not checks:
+        return []
+    gx = _great_expectations()
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    asset = context.data_sources.add_pandas(suite).add_dataframe_asset(suite)
+    batch = asset.add_batch_definition_whole_dataframe(suite).get_batch({"dataframe": table.to_pandas()})
+    for check in checks:
+        check.expectation.meta = {"name": check.name}
+    outcome = batch.validate(
+        gx.ExpectationSuite(name=suite, expectations=[check.expectation for check in checks]),
+        result_format={
+            "result_format": "SUMMARY",
+            "unexpected_index_column_names": list(index),
+            "partial_unexpected_count": NUM_EXAMPLES,
+        },
+    )
+    found = {result.expectation_config.meta["name"]: result for result in outcome.results}
+    return [_result(suite, check, found[check.name]) for check in checks]
+
+
+def failures(results: Iterable[Result]) -> list[Result]:
+    """The results that did not pass, failed ones before those that could not be evaluated."""
+    return sorted((r for r in results if r.status != "pass"), key=lambda r: r.status == "error")
+
+
+def _result(suite: str, check: Check, outcome: Any) -> Result:
+    reason = _exception(outcome.exception_info)
+    if reason is not None:
+        return Result(suite, check.name, "error", f"not evaluated: {reason}", check.expected, check.advice)
+    status: Status = "pass" if outcome.success else "fail"
+    examples = [] if outcome.success else _examples(outcome.result)
+    return Result(suite, check.name, status, _observed(outcome.result), check.expected, check.advice, examples)
+
+
+def _exception(info: Mapping[str, Any]) -> str | None:
+    """First line of what was raised, or None. One exception is given flat, several under the id of a metric each."""
+    for entry in [info, *(value for value in info.values() if isinstance(value, Mapping))]:
+        if entry.get("raised_exception"):
+            lines = str(entry.get("exception_message") or "unknown exception").strip().splitlines()
+            return lines[-1] if lines else "unknown exception"
+    return None
+
+
+def _observed(result: Mapping[str, Any]) -> str:
+    if "unexpected_count" in result:
+        num_rows, num_broken = result["element_count"], result["unexpected_count"]
+        share = num_broken / num_rows if num_rows else 0.0
+        return f"{num_broken:,} of {num_rows:,} rows break it ({share:.3%})"
+    value = result.get("observed_value")
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _examples(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = result.get("partial_unexpected_index_list") or []
+    return [{str(name): str(value) for name, value in row.items()} for row in rows[:NUM_EXAMPLES]]
+
+
+def _row_count() -> Check:
+    advice = "every row went to quarantine or the source is empty; read data/quarantine"
+    return Check("has rows", _expectations().ExpectTableRowCountToBeBetween(min_value=1), "at least 1", advice)
+
+
+def _not_null(columns: Iterable[str], max_share: float) -> list[Check]:
+    expected = "no nulls" if max_share == 0 else f"at most {max_share:.0%} nulls"
+    advice = "check the source's column of that name; validate.tables.max_null_share bounds columns that are no key"
+    gxe = _expectations()
+    return [
+        Check(
+            f"{name} is there", gxe.ExpectColumnValuesToNotBeNull(column=name, mostly=1 - max_share), expected, advice
+        )
+        for name in columns
+    ]
+
+
+def _unique(column: str) -> Check:
+    expectation = _expectations().ExpectColumnValuesToBeUnique(column=column)
+    return Check(f"{column} is unique", expectation, "each value once", "this is a defect of the row rules: report it")
+
+
+def _between(column: str, minimum: float, maximum: float | None, strict: bool = False) -> Check:
+    expectation = _expectations().ExpectColumnValuesToBeBetween(
+        column=column, min_value=minimum, max_value=maximum, strict_min=strict
+    )
+    expected = f"{'above' if strict else 'at least'} {minimum:g}" + (f", at most {maximum:g}" if maximum else "")
+    return Check(
+        f"{column} in range", expectation, expected, "check the unit and the codes for 'not known' of the source"
+    )
+
+
+def _true(column: str, expected: str, advice: str) -> Check:
+    expectation = _expectations().ExpectColumnValuesToBeInSet(column=column, value_set=[True])
+    return Check(column.replace("_", " "), expectation, expected, advice)
+
+
+def _factor(column: str, what: str, factor: float, advice: str) -> Check:
+    expectation = _expectations().ExpectColumnValuesToBeBetween(column=column, min_value=1 / factor, max_value=factor)
+    return Check(what, expectation, f"within a factor of {factor:g} of the median day", advice)
+
+
+def _great_expectations() -> Any:
+    # Imported late (it takes seconds) and told first to send nothing home.
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    import great_expectations
+
+    return great_expectations
+
+
+def _expectations() -> Any:
+    _great_expectations()
+    import great_expectations.expectations
+
+    return great_expectations.expectations
