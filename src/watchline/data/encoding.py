@@ -124,6 +124,12 @@ class TableEncoder:
             return None
         return table[self.columns.label].to_numpy().astype(np.float64)
 
+    def numbers(self, table: pl.DataFrame) -> np.ndarray:
+        """Numeric columns as they are (N, columns), float64, NaN where null or not finite."""
+        _check_columns(table, self.columns.numeric)
+        parts = [_numbers(table[name])[:, None] for name in self.scalers]
+        return np.concatenate([np.zeros((len(table), 0)), *parts], axis=1)
+
     def _scaled(self, table: pl.DataFrame) -> np.ndarray:
         _check_columns(table, self.columns.numeric)
         parts = [scaler.transform(_numbers(table[name])) for name, scaler in self.scalers.items()]

@@ -27,7 +27,7 @@ class EncoderConfig(Config):
 
 
 class FeatureEncoder(nn.Module):
-    """Encode rows into memory vectors; in training, ids drop to the unknown code at random, so that it is trained too."""
+    """Encode rows into memory vectors; in training, ids drop to the unknown code at random, which trains it."""
 
     offset_F: Tensor
     is_id_F: Tensor

@@ -1,0 +1,133 @@
+"""Category codes and scaled numbers: fitted on training rows, whole-array, exact after saving."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from watchline.data.encoding import UNKNOWN, NumericScaler, TableEncoder, TableEncoderConfig
+from watchline.models.base import Columns
+
+COLUMNS = Columns("watch_time_s", ("user_id",), ("user_id", "degree", "live"), ("seconds", "age"))
+CONFIG = TableEncoderConfig(min_count=2)
+
+
+def table(**changes) -> pl.DataFrame:
+    values = {
+        "user_id": [7, 3, 7, 3, 9, None],
+        "degree": ["low", "high", "low", "high", None, "rare"],
+        "live": [True, False, True, False, True, None],
+        "seconds": [0.0, 1.0, 2.0, 5.0, 900.0, None],
+        "age": [1, 2, 3, 4, 5, 6],
+        "watch_time_s": [0.0, 1.0, 2.0, 3.0, 4.0, 5.0],
+    }
+    return pl.DataFrame({**values, **changes})
+
+
+def test_codes_follow_the_order_of_values_and_rare_ones_are_unknown():
+    encoded = TableEncoder.fit(table(), COLUMNS, CONFIG).transform(table())
+    assert encoded.categorical_NF[:, 0].tolist() == [2, 1, 2, 1, UNKNOWN, UNKNOWN]
+    assert encoded.categorical_NF[:, 1].tolist() == [2, 1, 2, 1, UNKNOWN, UNKNOWN]
+    assert encoded.categorical_NF[:, 2].tolist() == [2, 1, 2, 1, 2, UNKNOWN]
+
+
+def test_cardinalities_bound_every_code():
+    encoder = TableEncoder.fit(table(), COLUMNS, CONFIG)
+    assert encoder.cardinalities == [3, 3, 3]
+
+
+@pytest.mark.parametrize(("column", "values"), [("user_id", [8] * 6), ("degree", ["new"] * 6), ("live", [None] * 6)])
+def test_a_value_that_training_never_saw_is_unknown(column, values):
+    encoder = TableEncoder.fit(table(), COLUMNS, CONFIG)
+    position = COLUMNS.categorical.index(column)
+    assert encoder.transform(table(**{column: values})).categorical_NF[:, position].tolist() == [UNKNOWN] * 6
+
+
+def test_codes_equal_a_dictionary_lookup_on_random_ids():
+    rng = np.random.default_rng(5)
+    ids = rng.zipf(1.5, 3000) % 500
+    columns = Columns("y", (), ("id",), ())
+    encoder = TableEncoder.fit(pl.DataFrame({"id": ids[:2000]}), columns, TableEncoderConfig(min_count=3))
+    values, counts = np.unique(ids[:2000], return_counts=True)
+    lookup = {value: i + 1 for i, value in enumerate(values[counts >= 3])}
+    expected = [lookup.get(value, UNKNOWN) for value in ids[2000:]]
+    assert encoder.codes(pl.DataFrame({"id": ids[2000:]}))[:, 0].tolist() == expected
+
+
+def test_a_null_number_is_the_centre_with_its_indicator_set():
+    encoder = TableEncoder.fit(table(), COLUMNS, CONFIG)
+    numeric = encoder.transform(table()).numeric_ND
+    assert encoder.num_numeric == numeric.shape[1] == 3
+    assert numeric[:, 1].tolist() == [0, 0, 0, 0, 0, 1]
+    assert numeric[5, 0] == 0
+
+
+def test_only_heavy_tailed_non_negative_columns_are_logged():
+    rng = np.random.default_rng(0)
+    heavy, even = np.exp(rng.normal(0, 2, 1000)), rng.normal(5, 1, 1000)
+    assert NumericScaler.fit(heavy, 2.0).log
+    assert not NumericScaler.fit(-heavy, 2.0).log
+    assert not NumericScaler.fit(even, 2.0).log
+
+
+def test_scaled_training_numbers_have_mean_zero_and_deviation_one():
+    values = np.random.default_rng(1).normal(40, 9, 5000)
+    scaled = NumericScaler.fit(values, 2.0).transform(values)
+    assert abs(scaled.mean()) < 1e-9
+    assert abs(scaled.std() - 1) < 1e-9
+
+
+def test_constant_and_empty_columns_scale_to_finite_numbers():
+    for values in (np.full(5, 3.0), np.full(5, np.nan)):
+        assert np.isfinite(NumericScaler.fit(values, 2.0).transform(values)).all()
+
+
+def test_an_infinite_number_counts_as_null():
+    encoder = TableEncoder.fit(table(), COLUMNS, CONFIG)
+    numeric = encoder.transform(table(seconds=[float("inf")] * 6)).numeric_ND
+    assert numeric[:, :2].tolist() == [[0.0, 1.0]] * 6
+
+
+def test_a_saved_encoder_gives_the_same_arrays(tmp_path):
+    encoder = TableEncoder.fit(table(), COLUMNS, CONFIG)
+    encoder.save(tmp_path)
+    before, after = encoder.transform(table()), TableEncoder.load(tmp_path).transform(table())
+    assert np.array_equal(before.categorical_NF, after.categorical_NF)
+    assert np.array_equal(before.numeric_ND, after.numeric_ND)
+    assert np.array_equal(before.label_N, after.label_N)
+
+
+def test_saved_files_depend_on_the_rows_and_not_on_their_order(tmp_path):
+    for name, rows in (("a", table()), ("b", table()[::-1])):
+        TableEncoder.fit(rows.with_columns(age=pl.lit(1)), COLUMNS, CONFIG).save(tmp_path / name)
+    assert (tmp_path / "a/encoder.safetensors").read_bytes() == (tmp_path / "b/encoder.safetensors").read_bytes()
+
+
+def test_a_table_without_label_has_none():
+    encoder = TableEncoder.fit(table(), COLUMNS, CONFIG)
+    assert encoder.transform(table().drop("watch_time_s")).label_N is None
+
+
+def test_a_missing_feature_is_named():
+    encoder = TableEncoder.fit(table(), COLUMNS, CONFIG)
+    with pytest.raises(KeyError, match="age"):
+        encoder.transform(table().drop("age"))
+
+
+def test_a_category_of_another_type_is_named():
+    encoder = TableEncoder.fit(table(), COLUMNS, CONFIG)
+    with pytest.raises(ValueError, match="degree"):
+        encoder.transform(table(degree=[1, 2, 3, 4, 5, 6]))
+
+
+def test_no_training_rows_is_an_error():
+    with pytest.raises(ValueError, match="no training rows"):
+        TableEncoder.fit(table().clear(), COLUMNS, CONFIG)
+
+
+def test_a_broken_encoder_file_is_named(tmp_path):
+    TableEncoder.fit(table(), COLUMNS, CONFIG).save(tmp_path)
+    (tmp_path / "encoder.json").write_text("{")
+    with pytest.raises(ValueError, match=r"encoder\.json"):
+        TableEncoder.load(tmp_path)

@@ -1,0 +1,30 @@
+"""Seeds of different purposes and the choice of a device."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from watchline.training.seeding import derived_seed, pick_device, seed_everything
+
+
+def test_derived_seeds_differ_by_part_and_repeat():
+    seeds = [derived_seed(1, epoch) for epoch in range(100)]
+    assert len(set(seeds)) == 100
+    assert seeds == [derived_seed(1, epoch) for epoch in range(100)]
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_seeding_repeats_torch():
+    draws = []
+    for _ in range(2):
+        seed_everything(11, 1)
+        draws.append(torch.rand(4))
+    assert torch.equal(*draws)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_cuda_without_a_device_is_an_error_and_auto_is_the_cpu():
+    assert pick_device("auto") == torch.device("cpu")
+    with pytest.raises(ValueError, match="cuda"):
+        pick_device("cuda")
