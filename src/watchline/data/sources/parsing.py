@@ -1,0 +1,68 @@
+"""Text columns into typed ones. Every parser gives null for what it cannot read; the caller counts those."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+
+from watchline.data.schema import TIMESTAMP
+
+Parser = Callable[[pl.Series], pl.Series]
+
+# Milliseconds since 1970 of the years 1 and 9999: what a timestamp in microseconds and a calendar can hold.
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+
+
+def text(values: pl.Series) -> pl.Series:
+    """As it stands."""
+    return values
+
+
+def number(values: pl.Series) -> pl.Series:
+    """Finite decimal numbers as Float64."""
+    numbers = values.cast(pl.Float64, strict=False)
+    return numbers.set(~numbers.is_finite(), None)
+
+
+def whole(values: pl.Series) -> pl.Series:
+    """Whole numbers as Int64; `12.0` is one too, as tables written by pandas have it."""
+    integers = values.cast(pl.Int64, strict=False)
+    if integers.null_count() == values.null_count():
+        return integers
+    numbers = number(values)
+    exact = numbers.set((numbers != numbers.round()) | (numbers.abs() > 2.0**53), None)
+    return integers.fill_null(exact.cast(pl.Int64, strict=False))
+
+
+def flag(values: pl.Series) -> pl.Series:
+    """0 or 1 as Boolean."""
+    integers = whole(values)
+    return integers.set(~integers.is_in([0, 1]), None).cast(pl.Boolean)
+
+
+def is_zero(values: pl.Series) -> pl.Series:
+    """Whole numbers as Boolean: is it 0."""
+    return whole(values) == 0
+
+
+def seconds_from_ms(values: pl.Series) -> pl.Series:
+    """Milliseconds as seconds, Float64."""
+    return number(values) / 1000.0
+
+
+def utc_from_ms(values: pl.Series) -> pl.Series:
+    """Milliseconds since 1970 as a UTC timestamp; null outside the years 1 to 9999."""
+    milliseconds = whole(values)
+    milliseconds = milliseconds.set(~milliseconds.is_between(_FIRST_MS, _LAST_MS), None)
+    return (milliseconds * 1000).cast(TIMESTAMP)
+
+
+def compact_date(values: pl.Series) -> pl.Series:
+    """YYYYMMDD as a date."""
+    return whole(values).cast(pl.String).str.to_date("%Y%m%d", strict=False)
+
+
+def iso_date(values: pl.Series) -> pl.Series:
+    """YYYY-MM-DD as a date."""
+    return values.str.to_date("%Y-%m-%d", strict=False)
