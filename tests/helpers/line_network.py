@@ -27,7 +27,7 @@ class LineNetwork(nn.Module):
 
     def predict(self, categorical_BF, numeric_BD, statistics):
         value_B = self.linear(numeric_BD).squeeze(1)
-        return {name: value_B for name in statistics}
+        return dict.fromkeys(statistics, value_B)
 
 
 def encoded_line(num_rows: int, seed: int, num_numeric: int = 3) -> EncodedTable:

@@ -84,7 +84,7 @@ def test_names_and_category_positions_agree_with_the_matrix(ids):
 
 
 def test_an_unknown_statistic_is_named(fitted):
-    with pytest.raises(KeyError, match="quantile:0.1"):
+    with pytest.raises(KeyError, match=r"quantile:0\.1"):
         fitted.model.predict(VALID, ["quantile:0.1"])
 
 
