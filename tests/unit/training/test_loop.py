@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -86,7 +88,7 @@ def test_the_rate_starts_above_zero_rises_and_falls_to_its_final_share():
     rates = [learning_rate(step, 100, config) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == rates[10] == 1.0
-    assert all(a > b for a, b in zip(rates[10:], rates[11:]))
+    assert all(a > b for a, b in pairwise(rates[10:]))
     assert rates[-1] == pytest.approx(0.2, abs=1e-3)
 
 
