@@ -79,6 +79,7 @@ class Adapters:
         self.bases = torch.zeros(config.num_slices, size, dtype=reference.dtype, device=reference.device)
         self.gradients = torch.zeros(hosted, size, dtype=reference.dtype, device=reference.device)
         self.num_backwards = [0] * hosted
+        self.frozen: list[nn.Parameter] = []  # what `remove` unfreezes
         self._active: int | None = self.hosted_slices[0] if hosted == 1 else None
 
     @contextmanager
@@ -186,7 +187,9 @@ def inject(module: nn.Module, config: HDPiSSAConfig, group: dist.ProcessGroup | 
         warnings.warn(f"rank {config.rank} is clamped: {'; '.join(clamped)}", stacklevel=2)
     adapters.compute_bases()
     for parameter in module.parameters():
-        parameter.requires_grad_(False)
+        if parameter.requires_grad:
+            parameter.requires_grad_(False)
+            adapters.frozen.append(parameter)
     for layer in layers:
         layer.weight.requires_grad_(True)
         linear: Any = linears[layer.name]
@@ -197,10 +200,12 @@ def inject(module: nn.Module, config: HDPiSSAConfig, group: dist.ProcessGroup | 
 
 
 def remove(module: nn.Module) -> None:
-    """Make every adapted layer a plain nn.Linear again, with the weights as they are now."""
+    """Make every adapted layer a plain nn.Linear again, with the weights as they are now, and undo the freezing."""
     for child in module.modules():
         if isinstance(child, SlicedLinear):
             linear: Any = child
+            for parameter in linear.adapters.frozen:
+                parameter.requires_grad_(True)
             del linear.adapters, linear.layer
             linear.weight.grad = None
             linear.__class__ = nn.Linear

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -13,6 +14,14 @@ from watchline.adapters.hd_pissa import Adapters, HDPiSSAConfig, SlicedLinear, i
 from watchline.adapters.optimizer import HDPiSSAOptimizer, learning_rate
 
 LRS = [1e-3, 2e-3, 3e-3, 2e-3, 1e-3]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def config(rank: int = 2, num_slices: int = 4, **others: object) -> HDPiSSAConfig:
@@ -333,3 +342,12 @@ def test_an_unfed_slice_and_an_unnamed_slice_are_errors() -> None:
         HDPiSSAOptimizer(adapters, lr=1e-3).step()
     with pytest.raises(ValueError, match="slice 2 is not hosted here"), adapters.slice(2):
         pass
+
+
+def test_removing_gives_back_the_plain_trainable_layers() -> None:
+    network = plain.make_network()
+    network[4].bias.requires_grad_(False)
+    inject(network, config(2, 2))
+    remove(network)
+    assert [type(layer) for layer in plain.linears(network)] == [nn.Linear] * 3
+    assert [name for name, parameter in network.named_parameters() if not parameter.requires_grad] == ["4.bias"]

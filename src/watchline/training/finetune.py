@@ -1,0 +1,293 @@
+"""Fine-tuning of a trained network with HD-PiSSA: slices fed by their own rows, on any number of processes.
+
+What a slice sees depends on seed, epoch and slice alone, and its random numbers on seed, step and slice, so that
+1, 2 and 4 processes give the same weights, and a run continued from a checkpoint those of one never stopped.
+"""
+
+# K slices, h slices hosted by this process, N rows of a table
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from watchline.adapters.hd_pissa import HDPiSSAConfig, inject, remove
+from watchline.adapters.optimizer import HDPiSSAOptimizer, learning_rate
+from watchline.adapters.spectrum import Update, measure_update
+from watchline.data.encoding import EncodedTable
+from watchline.metrics import mae, xauc
+from watchline.models.base import Progress
+from watchline.training.batches import Network, epoch_order, gather
+from watchline.training.checkpoint import Checkpoint, load_checkpoint, of_prefix, save_checkpoint, with_prefix
+from watchline.training.distributed import Processes, all_gather
+from watchline.training.seeding import derived_seed
+
+_VALIDATION = 2**31  # a stream of random numbers apart from those of the slices
+
+
+class FinetuneConfig(HDPiSSAConfig):
+    """The adapter's settings, and how it is trained."""
+
+    method: Literal["hd_pissa"]
+    num_processes: int = Field(ge=1, description="processes torchrun starts; divides num_slices, changes no result")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    num_threads: int = Field(1, ge=1, description="per process; fixed, because sums depend on how work is split")
+    seed: int = Field(ge=0)
+    epochs: int = Field(ge=1, description="passes over the rows trained on, at most")
+    batch_size: int = Field(ge=1, description="rows of one slice in one step, about")
+    micro_batches: int = Field(1, ge=1, description="parts a slice's rows of a step are cut into, to save memory")
+    lr: float = Field(gt=0, description="peak learning rate")
+    warmup_share: float = Field(ge=0, le=1, description="share of all steps with a rising rate")
+    decay: Literal["constant", "linear", "cosine"] = "cosine"
+    holdout_share: float = Field(gt=0, lt=1, description="last share of the finetune rows by time, not trained on")
+    validations_per_epoch: int = Field(ge=1, description="each one also writes a checkpoint")
+    patience: int = Field(ge=1, description="validations without a lower held-out loss before training stops")
+    validation_batch_size: int = Field(4096, ge=1)
+
+    @model_validator(mode="after")
+    def _slices_divide(self) -> Self:
+        if self.num_slices % self.num_processes:
+            raise ValueError(f"num_processes={self.num_processes} must divide num_slices={self.num_slices}")
+        return self
+
+
+@dataclass
+class State:
+    """Where a run stands; all of it goes into a checkpoint."""
+
+    step: int = 0
+    best_step: int = 0
+    best_loss: float = math.inf
+    stopped: bool = False
+    curves: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """One curve row per validation, the step kept, the updates up to that step.
+
+    Step 0 is the model as it came and has no `train_loss`. When no step lowered the held-out loss, `kept_step` is 0,
+    the network is as it came, and the updates are those up to the last step.
+    """
+
+    curves: list[dict[str, float]]
+    kept_step: int
+    last_step: int
+    updates: list[Update]
+
+
+def slice_rows(order: np.ndarray, slice_index: int, num_slices: int, step: int, num_steps: int) -> np.ndarray:
+    """Rows of one slice in one step of an epoch: over all slices and steps every row comes once."""
+    shard = order[slice_index::num_slices]
+    first, last = (len(shard) * i // num_steps for i in (step, step + 1))
+    return shard[first:last]
+
+
+class Finetuner:
+    """One fine-tuning run; `run` leaves the weights of the lowest held-out loss in the network."""
+
+    def __init__(
+        self,
+        network: Network,
+        train: EncodedTable,
+        held_out: EncodedTable,
+        config: FinetuneConfig,
+        processes: Processes,
+        run_dir: Path | None,
+        progress: Progress,
+    ) -> None:
+        assert isinstance(network, nn.Module)
+        if len(train) < config.num_slices or not len(held_out):
+            raise ValueError(
+                f"{len(train)} rows to train on and {len(held_out)} held out are too few for {config.num_slices} "
+                "slices; raise window.finetune_days or lower finetune.num_slices"
+            )
+        self.network, self.module = network, network
+        self.train, self.held_out, self.config, self.processes = train, held_out, config, processes
+        self.run_dir, self.progress = run_dir, progress
+        self.per_epoch = max(1, len(train) // (config.num_slices * config.batch_size))
+        self.total_steps = config.epochs * self.per_epoch
+        self.validate_every = max(1, self.per_epoch // config.validations_per_epoch)
+        self.adapters = inject(network, config)
+        self.optimizer = HDPiSSAOptimizer(self.adapters, config.lr)
+        self.state = State()
+        self.start = self._weights()
+        self.best = self.start
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
+        self._clear_losses()
+
+    def run(self) -> Finetuned:
+        """Train until the last epoch or until patience ends; continues from the run folder's checkpoint."""
+        self._resume()
+        if not self.state.curves:
+            self._validate()
+        state = self.state
+        while state.step < self.total_steps and not state.stopped:
+            self._step()
+            if state.step % self.validate_every == 0 or state.step == self.total_steps:
+                self._validate()
+                self._save()
+        updates = self._updates()
+        self._load_weights(self.best)
+        remove(self.module)
+        return Finetuned(state.curves, state.best_step, state.step, updates)
+
+    def _step(self) -> None:
+        config, state = self.config, self.state
+        epoch, position = divmod(state.step, self.per_epoch)
+        if self._order[0] != epoch:
+            self._order = (epoch, epoch_order(len(self.train), config.seed, epoch))
+        self.module.train()
+        for hosted, j in enumerate(self.adapters.hosted_slices):
+            rows = slice_rows(self._order[1], j, config.num_slices, position, self.per_epoch)
+            with self.adapters.slice(j):
+                self._losses_h[hosted] += self._feed(rows, j)
+            self._rows_h[hosted] += len(rows)
+        self.optimizer.lr = learning_rate(state.step, self.total_steps, config.lr, config.warmup_share, config.decay)
+        self.optimizer.step()
+        state.step += 1
+
+    def _feed(self, rows: np.ndarray, slice_index: int) -> float:
+        """Backward passes of one slice over its rows of this step; returns the sum of their losses."""
+        total = 0.0
+        for part, part_rows in enumerate(np.array_split(rows, min(self.config.micro_batches, len(rows)))):
+            generator = self._seed(self.state.step, slice_index, part)
+            loss = self._loss(part_rows, self.train, generator)
+            (loss * (len(part_rows) / len(rows))).backward()
+            total += float(loss.detach()) * len(part_rows)
+        if not math.isfinite(total):
+            raise ValueError(
+                f"the loss of slice {slice_index} is {total} at step {self.state.step}; "
+                f"lower finetune.lr (now {self.config.lr})"
+            )
+        return total
+
+    def _loss(self, rows: np.ndarray, table: EncodedTable, generator: torch.Generator) -> Tensor:
+        """Mean loss over rows, as at the end of training."""
+        batch = gather(table, rows, self.processes.device)
+        return self.network.loss(*batch, step=self.total_steps, total_steps=self.total_steps, generator=generator)
+
+    def _seed(self, *purpose: int) -> torch.Generator:
+        """Seed torch's own generators (dropout) and return one for the loss, both from seed and purpose."""
+        seed = derived_seed(self.config.seed, *purpose)
+        torch.manual_seed(seed)
+        return torch.Generator(self.processes.device).manual_seed(seed)
+
+    def _validate(self) -> None:
+        """Measure on the held-out rows, add a row to the curves, decide whether to go on (alike on every process)."""
+        state = self.state
+        train_loss = self._mean_train_loss()
+        median_N, expected_rank_N, loss_N = self._measure_held_out()
+        label_N = self.held_out.label_N
+        assert label_N is not None
+        row = {
+            "step": state.step,
+            "epoch": round(state.step / self.per_epoch, 6),
+            **train_loss,
+            "held_out_loss": float(loss_N.mean()),
+            "held_out_mae_s": mae(label_N, median_N),
+            "held_out_xauc": xauc(label_N, expected_rank_N),
+        }
+        state.curves.append(row)
+        if row["held_out_loss"] < state.best_loss:
+            state.best_step, state.best_loss = state.step, row["held_out_loss"]
+            self.best = self._weights()
+        waited = sum(1 for past in state.curves if past["step"] > state.best_step)
+        state.stopped = waited >= self.config.patience
+        self._report(row)
+
+    def _measure_held_out(self) -> np.ndarray:
+        """Median, expected rank and mean loss of its batch for every held-out row, (3, N) float64.
+
+        Batches are dealt to the processes in turn; they are the same batches on any number of processes.
+        """
+        values_3N = np.zeros((3, len(self.held_out)))
+        self.module.eval()
+        starts = range(0, len(self.held_out), self.config.validation_batch_size)
+        with torch.no_grad():
+            for number, start in enumerate(starts):
+                if number % self.processes.world_size == self.processes.rank:
+                    stop = min(start + self.config.validation_batch_size, len(self.held_out))
+                    self._measure_batch(np.arange(start, stop), number, values_3N[:, start:stop])
+        gathered = all_gather(torch.from_numpy(values_3N).to(self.processes.device))
+        summed: np.ndarray = gathered.sum(dim=0).cpu().numpy()  # the others' rows are zeros
+        return summed
+
+    def _measure_batch(self, rows: np.ndarray, number: int, out_3B: np.ndarray) -> None:
+        categorical, numeric, _ = gather(self.held_out, rows, self.processes.device)
+        predicted = self.network.predict(categorical, numeric, ("median", "expected_rank"))
+        for i, name in enumerate(("median", "expected_rank")):
+            out_3B[i] = predicted[name].double().cpu().numpy()
+        out_3B[2] = float(self._loss(rows, self.held_out, self._seed(_VALIDATION, number)))
+
+    def _mean_train_loss(self) -> dict[str, float]:
+        """Mean over the rows of all slices since the last validation; nothing before the first step."""
+        sums_2h = torch.tensor([self._losses_h, self._rows_h], dtype=torch.float64, device=self.processes.device)
+        # By slice before summing: the order of a sum must not depend on who hosts what.
+        losses, rows = all_gather(sums_2h).permute(1, 0, 2).flatten(1).sum(dim=1).tolist()
+        self._clear_losses()
+        return {"train_loss": losses / rows} if rows else {}
+
+    def _clear_losses(self) -> None:
+        self._losses_h = [0.0] * len(self.adapters.hosted_slices)
+        self._rows_h = [0] * len(self.adapters.hosted_slices)
+
+    def _report(self, row: dict[str, float]) -> None:
+        if self.processes.is_first:
+            trained = f"train loss {row['train_loss']:.4f}  " if "train_loss" in row else ""
+            self.progress(
+                f"step {self.state.step}/{self.total_steps}  {trained}held out: loss {row['held_out_loss']:.4f}  "
+                f"MAE {row['held_out_mae_s']:.3f} s  XAUC {row['held_out_xauc']:.4f}"
+            )
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {layer.name: layer.weight.detach().clone() for layer in self.adapters.layers}
+
+    def _load_weights(self, weights: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for layer in self.adapters.layers:
+                layer.weight.copy_(weights[layer.name])
+
+    def _updates(self) -> list[Update]:
+        """Updates up to the step kept, or up to the last step when none is kept."""
+        kept = self.state.best_step
+        after, steps = (self.best, kept) if kept else (self._weights(), self.state.step)
+        return [
+            measure_update(layer.name, self.start[layer.name], after[layer.name], layer.rank, steps)
+            for layer in self.adapters.layers
+        ]
+
+    def _save(self) -> None:
+        """Write a checkpoint; the state is gathered by all, written by the first."""
+        if self.run_dir is None:
+            return
+        optimizer = self.optimizer.state_dict()
+        if self.processes.is_first:
+            kept = {name: optimizer.pop(name) for name in ("num_steps", "layout")}
+            tensors = {
+                **with_prefix("weights", self._weights()),
+                **with_prefix("best", self.best),
+                **with_prefix("optimizer", optimizer),
+            }
+            save_checkpoint(self.run_dir, Checkpoint(self.state.step, tensors, {"state": vars(self.state), **kept}))
+
+    def _resume(self) -> None:
+        checkpoint = load_checkpoint(self.run_dir) if self.run_dir else None
+        if checkpoint is None:
+            return
+        self.state = State(**checkpoint.state["state"])
+        self._load_weights(of_prefix("weights", checkpoint.tensors))
+        self.best = {
+            name: tensor.to(self.processes.device) for name, tensor in of_prefix("best", checkpoint.tensors).items()
+        }
+        kept = {name: checkpoint.state[name] for name in ("num_steps", "layout")}
+        self.optimizer.load_state_dict({**kept, **of_prefix("optimizer", checkpoint.tensors)})
+        if self.processes.is_first:
+            self.progress(f"continuing from step {self.state.step} of {self.total_steps}")
