@@ -73,7 +73,7 @@ def bar_chart(
             draw(offsets, heights, thickness * 0.92, color=drawing.colour_of(i))
         _name_bars(axes, texts, y_label, sideways)
 
-    height = max(2.2, 0.62 + 0.17 * len(texts) * (1 + 0.5 * len(groups))) if sideways else 3.3
+    height = max(2.2, 0.62 + 0.17 * len(texts) * (1 + 0.5 * len(groups))) if sideways else 3.0
     described = "; ".join(f"{name}: " * bool(name) + _pairs(texts, numbers) for name, numbers in groups.items())
     return Figure(drawing.draw(paint, height), title, f"{y_label}. {described}", _legend(list(groups), dashed=False))
 

@@ -23,10 +23,10 @@ _SETTINGS = {
     "svg.hashsalt": "watchline",
     "svg.id": None,
     "font.family": "DejaVu Sans",  # shipped with Matplotlib: the layout does not depend on the machine's fonts
-    "font.size": 10.5,
+    "font.size": 10.2,
     "axes.edgecolor": LINE,
     "axes.labelcolor": SOFT,
-    "axes.labelsize": 10.5,
+    "axes.labelsize": 10.2,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -44,7 +44,7 @@ _SETTINGS = {
     "figure.dpi": 72,
 }
 
-WIDTH_IN = 6.4
+WIDTH_IN = 5.8
 
 
 def colour_of(i: int) -> str:
@@ -68,7 +68,7 @@ def css_colour(colour: str) -> str:
     return _VARIABLES[colour]
 
 
-def draw(paint: Callable[[Axes], None], height_in: float = 3.3) -> str:
+def draw(paint: Callable[[Axes], None], height_in: float = 3.0) -> str:
     """Run `paint` on empty axes; return an SVG element without ids that could clash or facts of the machine."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
