@@ -1,1 +1,1 @@
-"""Simulated online A/B tests: environments, estimators and their statistics."""
+"""Simulated online A/B tests: assignment, environments that answer, policies that rank, statistics that judge."""
