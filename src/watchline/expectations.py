@@ -16,18 +16,38 @@ from pydantic import Field, field_validator
 
 from watchline.config import Config
 from watchline.data.rules import MEANINGS, RowLimits
+from watchline.data.schema import EXPOSURES, USERS, VIDEOS
 
 Status = Literal["pass", "fail", "error"]
 NUM_EXAMPLES = 5
+
+
+def _checked_shares(shares: dict[str, float], known: Collection[str], what: str) -> dict[str, float]:
+    for name, share in shares.items():
+        if name not in known:
+            raise ValueError(f"no {what} is called {name!r}; there are {', '.join(sorted(known))}")
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name}: a share lies between 0 and 1")
+    return shares
 
 
 class TableLimits(Config):
     """Bounds on the clean tables."""
 
     max_null_share: float = Field(ge=0, le=1, description="nulls in any column that the source fills")
+    max_null_share_of_column: dict[str, float] = Field(description="the same for columns that are often not known")
     max_repeat_share: float = Field(ge=0, le=1, description="rows with the user, video and time of another row")
     max_zero_play_share: float = Field(ge=0, le=1, description="exposures with a watch time of zero")
     row_budget: int = Field(ge=1, description="rows given to Great Expectations; above it, a sample of users")
+
+    @field_validator("max_null_share_of_column")
+    @classmethod
+    def _known_columns(cls, shares: dict[str, float]) -> dict[str, float]:
+        return _checked_shares(shares, {*EXPOSURES, *USERS, *VIDEOS}, "canonical column")
+
+    def null_share(self, column: str) -> float:
+        """Largest share of nulls that `column` may have."""
+        return self.max_null_share_of_column.get(column, self.max_null_share)
 
 
 class DayLimits(Config):
@@ -46,13 +66,8 @@ class QuarantineLimits(Config):
 
     @field_validator("max_share_of_rule")
     @classmethod
-    def _known_rules_and_shares(cls, shares: dict[str, float]) -> dict[str, float]:
-        for rule, share in shares.items():
-            if rule not in MEANINGS:
-                raise ValueError(f"no row rule is called {rule!r}; there are {', '.join(MEANINGS)}")
-            if not 0 <= share <= 1:
-                raise ValueError(f"{rule}: a share lies between 0 and 1")
-        return shares
+    def _known_rules(cls, shares: dict[str, float]) -> dict[str, float]:
+        return _checked_shares(shares, MEANINGS, "row rule")
 
 
 class ValidateConfig(Config):
@@ -72,6 +87,7 @@ class Check:
     expectation: Any
     expected: str
     advice: str
+    observed_format: str = ".6g"  # of a statistic; a share reads better as ".3%"
 
 
 @dataclass(frozen=True)
@@ -107,10 +123,12 @@ def exposures_suite(config: ValidateConfig, filled: Collection[str]) -> list[Che
     rows = config.rows
     return [
         _row_count(),
-        *_not_null(["user_id", "video_id", "exposed_at", "date", "watch_time_s"], 0.0),
-        *_not_null(
-            [name for name in ("surface", "duration_s", "is_random") if name in filled], config.tables.max_null_share
-        ),
+        *[_not_null(name, 0.0) for name in ("user_id", "video_id", "exposed_at", "date", "watch_time_s")],
+        *[
+            _not_null(name, config.tables.null_share(name))
+            for name in ("surface", "duration_s", "is_random")
+            if name in filled
+        ],
         _between("watch_time_s", 0, rows.max_play_s),
         _between("duration_s", 0, rows.max_duration_s, strict=True),
         _true("known_user", "every user id is in the user table", "ingest the user table that belongs to this log"),
@@ -129,6 +147,7 @@ def exposures_suite(config: ValidateConfig, filled: Collection[str]) -> list[Che
             ),
             f"at most {config.tables.max_zero_play_share:.0%}",
             "check that the source still reports watch time; raise validate.tables.max_zero_play_share if it is right",
+            ".3%",
         ),
     ]
 
@@ -138,9 +157,9 @@ def users_suite(config: ValidateConfig, filled: Collection[str]) -> list[Check]:
     counts = [name for name in ("follow_count", "fans_count", "friend_count", "register_days") if name in filled]
     return [
         _row_count(),
-        *_not_null(["user_id"], 0.0),
+        _not_null("user_id", 0.0),
         _unique("user_id"),
-        *_not_null([name for name in filled if name != "user_id"], config.tables.max_null_share),
+        *[_not_null(name, config.tables.null_share(name)) for name in filled if name != "user_id"],
         *[_between(name, 0, None) for name in counts],
     ]
 
@@ -150,9 +169,9 @@ def videos_suite(config: ValidateConfig, filled: Collection[str]) -> list[Check]
     sizes = [name for name in ("width", "height") if name in filled]
     return [
         _row_count(),
-        *_not_null(["video_id"], 0.0),
+        _not_null("video_id", 0.0),
         _unique("video_id"),
-        *_not_null([name for name in filled if name != "video_id"], config.tables.max_null_share),
+        *[_not_null(name, config.tables.null_share(name)) for name in filled if name != "video_id"],
         _between("duration_s", 0, config.rows.max_duration_s),
         *[_between(name, 0, None) for name in sizes],
     ]
@@ -192,6 +211,7 @@ def quarantine_suite(config: ValidateConfig, columns: Iterable[str]) -> list[Che
                     gxe.ExpectColumnMaxToBeBetween(column=column, min_value=0, max_value=limits[rule]),
                     f"at most {limits[rule]:.2%} of rows",
                     f"read the rows in data/quarantine; mend the source, or raise validate.quarantine.{key}",
+                    ".3%",
                 )
             )
     return checks
@@ -234,7 +254,7 @@ def _result(suite: str, check: Check, outcome: Any) -> Result:
         return Result(suite, check.name, "error", f"not evaluated: {reason}", check.expected, check.advice)
     status: Status = "pass" if outcome.success else "fail"
     examples = [] if outcome.success else _examples(outcome.result)
-    return Result(suite, check.name, status, _observed(outcome.result), check.expected, check.advice, examples)
+    return Result(suite, check.name, status, _observed(outcome.result, check), check.expected, check.advice, examples)
 
 
 def _exception(info: Mapping[str, Any]) -> str | None:
@@ -246,18 +266,23 @@ def _exception(info: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _observed(result: Mapping[str, Any]) -> str:
+def _observed(result: Mapping[str, Any], check: Check) -> str:
     if "unexpected_count" in result:
         num_rows, num_broken = result["element_count"], result["unexpected_count"]
         share = num_broken / num_rows if num_rows else 0.0
-        return f"{num_broken:,} of {num_rows:,} rows break it ({share:.3%})"
+        return f"{num_broken:,} of {num_rows:,} break it ({share:.3%})"
     value = result.get("observed_value")
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return as_text(value, check.observed_format)
+
+
+def as_text(value: Any, float_format: str = ".6g") -> str:
+    """A value of a row or a result as people read it."""
+    return format(value, float_format) if isinstance(value, float) else str(value)
 
 
 def _examples(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = result.get("partial_unexpected_index_list") or []
-    return [{str(name): str(value) for name, value in row.items()} for row in rows[:NUM_EXAMPLES]]
+    return [{str(name): as_text(value) for name, value in row.items()} for row in rows[:NUM_EXAMPLES]]
 
 
 def _row_count() -> Check:
@@ -265,16 +290,11 @@ def _row_count() -> Check:
     return Check("has rows", _expectations().ExpectTableRowCountToBeBetween(min_value=1), "at least 1", advice)
 
 
-def _not_null(columns: Iterable[str], max_share: float) -> list[Check]:
+def _not_null(column: str, max_share: float) -> Check:
+    expectation = _expectations().ExpectColumnValuesToNotBeNull(column=column, mostly=1 - max_share)
+    key = "validate.tables.max_null_share_of_column sets the bound of a column that is no key"
     expected = "no nulls" if max_share == 0 else f"at most {max_share:.0%} nulls"
-    advice = "check the source's column of that name; validate.tables.max_null_share bounds columns that are no key"
-    gxe = _expectations()
-    return [
-        Check(
-            f"{name} is there", gxe.ExpectColumnValuesToNotBeNull(column=name, mostly=1 - max_share), expected, advice
-        )
-        for name in columns
-    ]
+    return Check(f"{column} is there", expectation, expected, f"check the source's column of that name; {key}")
 
 
 def _unique(column: str) -> Check:

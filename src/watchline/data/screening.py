@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 
 import polars as pl
+import polars.selectors as cs
 
 from watchline.data import rules
 from watchline.data.rules import RowLimits, RowRule, Screened
@@ -53,8 +54,9 @@ class Source:
 class Screening:
     """What the pass found; the clean exposures themselves are on disk, and `sample` has the columns to check.
 
-    `clean` and `quarantined` are by table (`clean` without exposures), `counts` by table and rule, `days` has a row per
-    day on disk: date, rows, clean, quarantined, num_users, num_videos, mean_watch_s, zero_play_share.
+    `clean` and `quarantined` are by table (`clean` without exposures), `counts` by table and rule. `days` has a row per
+    day from the first on disk or of the window to the last: date, rows, clean, quarantined, num_users, num_videos,
+    mean_watch_s, zero_play_share and the count of every exposure rule; a day without a file has zeros and nulls.
     """
 
     clean: dict[str, pl.DataFrame]
@@ -110,7 +112,7 @@ def screen_tables(
         for day in days_on_disk(tables / "exposures")
     ]
     unparsable = rules.label_unparsable(read_parquet(tables / "unparsable.parquet"))
-    return _combine(users, videos, days, unparsable, one_in)
+    return _combine(users, videos, days, unparsable, one_in, window)
 
 
 def checked_columns(limits: RowLimits, source: Source, users: pl.DataFrame, videos: pl.DataFrame) -> list[pl.Expr]:
@@ -140,7 +142,7 @@ def days_of_window(days: pl.DataFrame, window: Window) -> pl.DataFrame:
     behind = (window.end - newest).days if isinstance(newest, date) else len(window.days)
     table = pl.DataFrame({"date": window.days}).join(present, on="date", how="left", maintain_order="left")
     return table.select(
-        "date",
+        pl.col("date").cast(pl.String),
         pl.col("clean").fill_null(0).alias("rows"),
         pl.col("clean").is_not_null().alias("present"),
         (pl.col("clean") / pl.col("clean").median()).alias("volume_ratio"),
@@ -193,8 +195,10 @@ def _screen_day(
     return _Day(screened.counts, screened.quarantined, facts, sample.select(checked))
 
 
-def _combine(users: Screened, videos: Screened, days: list[_Day], unparsable: pl.DataFrame, one_in: int) -> Screening:
-    facts = pl.DataFrame([day.facts for day in days])
+def _combine(
+    users: Screened, videos: Screened, days: list[_Day], unparsable: pl.DataFrame, one_in: int, window: Window
+) -> Screening:
+    facts = _whole_calendar(pl.DataFrame([day.facts | day.screened_counts for day in days]), window)
     by_table = {"users": users, "videos": videos}
     return Screening(
         clean={name: screened.clean for name, screened in by_table.items()},
@@ -217,6 +221,14 @@ def _combine(users: Screened, videos: Screened, days: list[_Day], unparsable: pl
         sample=pl.concat([day.sample for day in days]),
         sampled_one_in=one_in,
     )
+
+
+def _whole_calendar(days: pl.DataFrame, window: Window) -> pl.DataFrame:
+    """`days` with the days that have no file, their integer columns 0."""
+    found = days["date"].to_list()
+    first, last = min(window.start, found[0]), max(window.end, found[-1])
+    calendar = pl.DataFrame({"date": pl.date_range(first, last, eager=True)})
+    return calendar.join(days, on="date", how="left", maintain_order="left").with_columns(cs.integer().fill_null(0))
 
 
 def _user_bucket(num_buckets: int) -> pl.Expr:

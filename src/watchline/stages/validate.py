@@ -28,8 +28,8 @@ from watchline.data.screening import (
 )
 from watchline.data.splits import Window
 from watchline.data.tables import write_parquet
-from watchline.expectations import Result, ValidateConfig
-from watchline.report import Callout, Page, Table, Text, Verdict, write_json
+from watchline.expectations import Result, ValidateConfig, as_text
+from watchline.report import Callout, Figure, Page, Table, Text, Verdict, write_json
 from watchline.report.charts import line_chart
 from watchline.stages import log, run_stage
 
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
         for line in _progress(screening):
             log(line)
         results += check_tables(config, window, source, screening)
-    _conclude(paths.out, paths.report, window, results, screening)
+    _conclude(paths, config, window, results, screening)
 
 
 def check_schema(columns: pl.DataFrame) -> list[Result]:
@@ -130,15 +130,21 @@ def assert_nothing_lost(screening: Screening, tables: Path, out: Path, quarantin
             raise AssertionError(f"{table}: {num_in} rows in, {num_clean} clean and {num_out} quarantined on disk")
 
 
-def _conclude(out: Path, report: Path, window: Window, results: list[Result], screening: Screening | None) -> None:
+def _conclude(
+    paths: argparse.Namespace,
+    config: ValidateConfig,
+    window: Window,
+    results: list[Result],
+    screening: Screening | None,
+) -> None:
     """Write JSON and page first; then, if a rule failed, remove the tables it speaks against and raise."""
     failed = expectations.failures(results)
     verdict = _verdict(results)
-    write_json(report / "metrics.json", summary(verdict, window, results, screening))
-    build_page(verdict, results, screening).write(report / "index.html")
+    write_json(paths.report / "metrics.json", summary(verdict, window, results, screening))
+    build_page(verdict, config, results, screening).write(paths.report / "index.html")
     if failed:
-        _clear(out)
-        raise DatasetRuleError(_failure_message(failed, report))
+        _clear(paths.out)
+        raise DatasetRuleError(_failure_message(failed, paths.report))
 
 
 def summary(verdict: Verdict, window: Window, results: list[Result], screening: Screening | None) -> dict[str, Any]:
@@ -160,28 +166,35 @@ def summary(verdict: Verdict, window: Window, results: list[Result], screening: 
             "rows": {table: _row_counts(screening, table) for table in screening.num_rows},
             "quarantine": screening.counts,
             "quarantine_share": {k: v for k, v in quarantine_shares(screening).items() if k.endswith(".all")},
-            "days": [day | {"date": day["date"].isoformat()} for day in screening.days.to_dicts()],
+            "days": screening.days.to_dicts(),
             "sampled_one_in": screening.sampled_one_in,
         }
     return values
 
 
-def build_page(verdict: Verdict, results: list[Result], screening: Screening | None) -> Page:
+def build_page(verdict: Verdict, config: ValidateConfig, results: list[Result], screening: Screening | None) -> Page:
     """The offline page: verdict, what failed with rows, counts by day, quarantine by rule, every observed value."""
     page = Page("validate", "Validation", _lead(screening), verdict)
+    if screening is not None:
+        counts = _row_counts(screening, "exposures")
+        page.key_figures(
+            {
+                "exposures": counts["in"],
+                "clean": counts["clean"],
+                "in quarantine": counts["quarantined"],
+                "unparsable lines": screening.num_rows["unparsable"],
+                "users": screening.num_rows["users"],
+                "videos": screening.num_rows["videos"],
+            }
+        )
     for result in expectations.failures(results):
         _failure_section(page, result)
-    if screening is None:
-        page.section("Rows", Text("Row rules did not run: the tables do not have the canonical columns."))
-    else:
+    if screening is not None:
         _days_section(page, screening)
-        _quarantine_section(page, screening)
-    rows = [
-        [r.suite, r.name, Verdict({"error": "warn"}.get(r.status, r.status), r.status), r.observed, r.expected]
-        for r in results
-    ]
-    note = "error: the expectation could not be evaluated, so nothing is known about what it checks."
-    page.section("Expectations", Table(["table", "expectation", "outcome", "observed", "expected"], rows), note=note)
+        _quarantine_section(page, screening, config)
+    else:
+        page.section("Rows", Text("Row rules did not run: the tables do not have the canonical columns."))
+    _expectations_section(page, results, screening)
     return page
 
 
@@ -193,18 +206,13 @@ def _row_counts(screening: Screening, table: str) -> dict[str, int]:
 def _lead(screening: Screening | None) -> str:
     if screening is None:
         return "The tables of ingest against their schema."
-    rows, kept_out = screening.num_rows["exposures"], len(screening.quarantined["exposures"])
-    return f"{rows:,} exposures read, {rows - kept_out:,} clean, {kept_out:,} in quarantine; none lost."
+    return "Row rules put broken rows into quarantine, none is lost; dataset rules decide whether the line goes on."
 
 
 def _failure_section(page: Page, result: Result) -> None:
-    kind = "failed" if result.status == "fail" else "could not be evaluated"
-    blocks: list[Any] = [
-        Callout(
-            "fail" if result.status == "fail" else "warn",
-            f"Observed: {result.observed}. Expected: {result.expected}. What to do: {result.advice}.",
-        )
-    ]
+    status, kind = ("fail", "failed") if result.status == "fail" else ("warn", "could not be evaluated")
+    words = f"Observed: {result.observed}. Expected: {result.expected}. What to do: {result.advice}."
+    blocks: list[Any] = [Callout(status, words)]
     if result.examples:
         blocks.append(_rows_table(result.examples, "Example rows"))
     page.section(f"{result.suite}: {result.name} {kind}", *blocks)
@@ -213,41 +221,51 @@ def _failure_section(page: Page, result: Result) -> None:
 def _days_section(page: Page, screening: Screening) -> None:
     days = screening.days
     labels = [day.isoformat() for day in days["date"]]
-    series = {name: (labels, days[name].to_list()) for name in ("rows", "clean", "quarantined")}
-    figures = [line_chart(series, "local day", "exposures", "Exposures by day")]
-    rest = {"users": "num_users", "videos": "num_videos"}
-    figures.append(
-        line_chart(
-            {label: (labels, days[name].to_list()) for label, name in rest.items()},
-            "local day",
-            "distinct",
-            "Who and what",
-        )
-    )
-    table = Table(
-        days.columns,
-        [[str(row[0]), *row[1:]] for row in days.rows()],
-        formats={"mean_watch_s": ".2f", "zero_play_share": ".3f"},
-    )
-    page.section("Counts by day", *figures, table, note="Users, videos and watch time are those of clean rows.")
+    rules = {rule: count for rule, count in screening.counts["exposures"].items() if count}
+
+    def chart(title: str, unit: str, columns: dict[str, str]) -> Figure:
+        series = {name: (labels, days[column].to_list()) for name, column in columns.items()}
+        return line_chart(series, "local day", unit, title)
+
+    figures = [
+        chart("Exposures", "rows", {name: name for name in ("rows", "clean", "quarantined")}),
+        chart("Users and videos seen", "distinct ids", {"users": "num_users", "videos": "num_videos"}),
+        chart("Mean watch time", "s", {"watch time": "mean_watch_s"}),
+    ]
+    if rules:
+        figures.append(chart("In quarantine", "rows", {rule: rule for rule in rules}))
+    facts = ["date", "rows", "clean", "quarantined", "num_users", "num_videos", "mean_watch_s", "zero_play_share"]
+    heads = ["day", "rows", "clean", "quarantined", "users", "videos", "mean watch s", "zero plays"]
+    formats = {"mean watch s": ".2f", "zero plays": ".1%"}
+    tables = [Table(heads, days.select(facts).rows(), formats=formats)]
+    if rules:
+        tables.append(Table(["day", *rules], days.select("date", *rules).rows(), caption="In quarantine, by rule"))
+    page.section("Counts by day", *figures, *tables, note="Users, videos and watch time are those of clean rows.")
 
 
-def _quarantine_section(page: Page, screening: Screening) -> None:
-    shares = quarantine_shares(screening)
+def _quarantine_section(page: Page, screening: Screening, config: ValidateConfig) -> None:
+    shares, limits = quarantine_shares(screening), config.quarantine.max_share_of_rule
+    found = [(table, rule, count) for table, counts in screening.counts.items() for rule, count in counts.items()]
     rows = [
-        [table, rule, count, shares[f"{table}.{rule}"], MEANINGS[rule]]
-        for table, counts in screening.counts.items()
-        for rule, count in counts.items()
+        [table, rule, count, shares[f"{table}.{rule}"], limits.get(rule, config.quarantine.max_share), MEANINGS[rule]]
+        for table, rule, count in found
     ]
-    blocks: list[Any] = [
-        Table(["table", "rule", "rows", "share", "a row that breaks it"], rows, formats={"share": ".3%"})
-    ]
-    for table, counts in screening.counts.items():
-        for rule, count in counts.items():
-            if count:
-                blocks.append(_rows_table(_quarantined_rows(screening, table, rule), f"{table}: {rule}, first rows"))
+    columns = ["table", "rule", "rows", "share", "allowed", "a row that breaks it"]
+    blocks: list[Any] = [Table(columns, rows, formats={"share": ".3%", "allowed": ".1%"})]
+    for table, rule, count in found:
+        if count:
+            blocks.append(_rows_table(_quarantined_rows(screening, table, rule), f"{table}: {rule}, first rows"))
     note = "A row that breaks several rules counts for each of them. The rows lie in data/quarantine, a file per table."
     page.section("Quarantine by rule", *blocks, note=note)
+
+
+def _expectations_section(page: Page, results: list[Result], screening: Screening | None) -> None:
+    badges = {"pass": Verdict("pass"), "fail": Verdict("fail"), "error": Verdict("warn", "not evaluated")}
+    rows = [[r.suite, r.name, badges[r.status], r.observed, r.expected] for r in results]
+    note = "Not evaluated: the expectation could not be computed, so nothing is known about what it checks."
+    if screening is not None and screening.sampled_one_in > 1:
+        note += f" Exposures: those of one user in {screening.sampled_one_in}; days and quarantine count every row."
+    page.section("Expectations", Table(["table", "expectation", "outcome", "observed", "expected"], rows), note=note)
 
 
 def _rows_table(rows: list[dict[str, Any]], caption: str) -> Table:
@@ -262,7 +280,7 @@ def _quarantined_rows(screening: Screening, table: str, rule: str) -> list[dict[
         rows = rows.filter(pl.col("rules").str.split(",").list.contains(rule))
     shown = [name for name in EXAMPLE_COLUMNS if name in rows.columns]
     return [
-        {name: "null" if value is None else str(value) for name, value in row.items()}
+        {name: "null" if value is None else as_text(value) for name, value in row.items()}
         for row in rows.head(NUM_EXAMPLES).select(*shown, "rules").to_dicts()
     ]
 
