@@ -29,6 +29,7 @@ from watchline.training.checkpoint import Checkpoint, load_checkpoint, of_prefix
 from watchline.training.distributed import Processes, all_gather
 from watchline.training.seeding import derived_seed
 
+STATISTICS = ("median", "expected_rank")
 _VALIDATION = 2**31  # a stream of random numbers apart from those of the slices
 
 
@@ -81,6 +82,8 @@ class Finetuned:
     kept_step: int
     last_step: int
     updates: list[Update]
+    before: dict[str, np.ndarray]  # STATISTICS of the held-out rows (N,) by the network as it came
+    after: dict[str, np.ndarray]  # and as it is left
 
 
 def slice_rows(order: np.ndarray, slice_index: int, num_slices: int, step: int, num_steps: int) -> np.ndarray:
@@ -135,9 +138,9 @@ class Finetuner:
                 self._validate()
                 self._save()
         updates = self._updates()
-        self._load_weights(self.best)
+        before, after = self._predictions(self.start), self._predictions(self.best)
         remove(self.module)
-        return Finetuned(state.curves, state.best_step, state.step, updates)
+        return Finetuned(state.curves, state.best_step, state.step, updates, before, after)
 
     def _step(self) -> None:
         config, state = self.config, self.state
@@ -220,10 +223,15 @@ class Finetuner:
         summed: np.ndarray = gathered.sum(dim=0).cpu().numpy()  # the others' rows are zeros
         return summed
 
+    def _predictions(self, weights: dict[str, Tensor]) -> dict[str, np.ndarray]:
+        """Statistics of the held-out rows by the network with `weights`, which stay in it."""
+        self._load_weights(weights)
+        return dict(zip(STATISTICS, self._measure_held_out()))
+
     def _measure_batch(self, rows: np.ndarray, number: int, out_3B: np.ndarray) -> None:
         categorical, numeric, _ = gather(self.held_out, rows, self.processes.device)
-        predicted = self.network.predict(categorical, numeric, ("median", "expected_rank"))
-        for i, name in enumerate(("median", "expected_rank")):
+        predicted = self.network.predict(categorical, numeric, STATISTICS)
+        for i, name in enumerate(STATISTICS):
             out_3B[i] = predicted[name].double().cpu().numpy()
         out_3B[2] = float(self._loss(rows, self.held_out, self._seed(_VALIDATION, number)))
 

@@ -154,7 +154,8 @@ def test_a_run_killed_between_checkpoints_and_repeated_gives_the_same_bytes(tmp_
     found = finetuner(repeated, run_dir=tmp_path, lines=lines.append).run()
     assert lines[0].startswith("continuing from step 8 of 18")
     assert differing(repeated, straight) == []
-    assert found == expected
+    assert (found.curves, found.kept_step, found.updates) == (expected.curves, expected.kept_step, expected.updates)
+    assert all(np.array_equal(found.after[name], expected.after[name]) for name in expected.after)
 
 
 def test_a_loss_that_is_not_finite_stops_with_slice_step_and_what_to_do() -> None:

@@ -1,0 +1,134 @@
+"""Stage finetune: the trained GR model on the freshest days, with HD-PiSSA, on one process or several.
+
+    torchrun --standalone --nproc_per_node=2 -m watchline.stages.finetune --model models/gr --features data/features \
+        --out models/gr_finetuned --report reports/finetune
+
+Without torchrun the same command (python -m ...) runs on one process and gives the same model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from watchline.config import load_section
+from watchline.data.splits import Window
+from watchline.data.tables import day_path, read_days
+from watchline.models import load_model
+from watchline.report import write_json
+from watchline.report.finetune import CURVE_COLUMNS, HeldOut, finetune_metrics, finetune_page
+from watchline.stages import log, run_stage
+from watchline.training.distributed import Processes, process_group
+from watchline.training.finetune import FinetuneConfig, Finetuned, Finetuner
+from watchline.training.fingerprint import fingerprint
+from watchline.training.seeding import seed_everything
+
+
+class RankError(ValueError):
+    """An expected failure, with the process it happened in."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Fine-tune; the first process writes the model, the metrics, the curves and the page."""
+    args = _parser().parse_args(argv)
+    where = f"finetune, rank {os.environ.get('RANK', '0')} of {os.environ.get('WORLD_SIZE', '1')}"
+    try:
+        _run(args)
+    except (ValueError, KeyError, OSError) as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise RankError(f"{where}: {text}") from error
+    except Exception as error:
+        error.add_note(where)
+        raise
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Fine-tune the GR model on the freshest days.")
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--features", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--report", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, default=Path("runs/finetune"), help="folder for checkpoints")
+    return parser
+
+
+def _run(args: argparse.Namespace) -> None:
+    window, config = load_section(Window, "window"), load_section(FinetuneConfig, "finetune")
+    if window.finetune_days == 0:
+        raise ValueError("window.finetune_days is 0, so there is nothing to fine-tune on; set it to at least 1")
+    seed_everything(config.seed, config.num_threads)
+    table = read_days(args.features / "table", window.split_days("finetune"))
+    train, held_out, cut = hold_out_last(table, config.holdout_share)
+    run_dir = args.runs / _run_name(args, window, config)
+    with process_group(config.device) as processes:
+        model = _load(args.model)
+        result = _finetune(model, train, held_out, config, processes, run_dir)
+        if not processes.is_first:
+            return
+        model.network.to("cpu")
+        model.save(args.out)
+        rows = HeldOut(
+            held_out[model.encoder.columns.label].to_numpy(), held_out["user_id"].to_numpy(), len(train), cut
+        )
+        _write_report(args.report, config, result, rows)
+        shutil.rmtree(run_dir, ignore_errors=True)  # the finished model is the output; nothing is left to rejoin
+
+
+def hold_out_last(table: pl.DataFrame, share: float) -> tuple[pl.DataFrame, pl.DataFrame, str]:
+    """Rows before a moment, about `share` of the rows from it on, and the moment as text; equal times stay together."""
+    if table.is_empty():
+        raise ValueError("the finetune days have no rows; check window.* against the feature table")
+    times = table["exposed_at"].sort()
+    cut = times[min(len(times) - 1, int((1 - share) * len(times)))]
+    before, after = table.filter(pl.col("exposed_at") < cut), table.filter(pl.col("exposed_at") >= cut)
+    return before, after, f"{cut:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _run_name(args: argparse.Namespace, window: Window, config: FinetuneConfig) -> str:
+    days = window.split_days("finetune")
+    params = config.model_dump(mode="json", exclude={"num_processes"})  # it changes no result
+    files = [path for path in sorted(args.model.rglob("*")) if path.is_file()]
+    files += [day_path(args.features / "table", day) for day in days]
+    return fingerprint({"name": "finetune", "days": days, "config": params}, files)
+
+
+def _load(directory: Path) -> Any:
+    """A model with `network` and `encoder`; raises ValueError for one that has none."""
+    model = load_model(directory)
+    if not hasattr(model, "network"):
+        raise ValueError(f"{directory}: a {model.name} model has no network to fine-tune; give it models/gr")
+    return model
+
+
+def _finetune(
+    model: Any, train: pl.DataFrame, held_out: pl.DataFrame, config: FinetuneConfig, processes: Processes, run_dir: Path
+) -> Finetuned:
+    if processes.is_first:
+        log(
+            f"finetune: {len(train):,} rows, {len(held_out):,} held out; {config.num_slices} slices of rank "
+            f"{config.rank} on {processes.world_size} x {processes.device.type}"
+        )
+    tables = model.encoder.transform(train), model.encoder.transform(held_out)
+    network = model.network.to(processes.device)
+    return Finetuner(network, *tables, config, processes, run_dir, log).run()
+
+
+def _write_report(directory: Path, config: FinetuneConfig, result: Finetuned, rows: HeldOut) -> None:
+    metrics = finetune_metrics(config.method, result, rows, config.seed)
+    write_json(directory / "metrics.json", metrics)
+    with (directory / "curves.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, CURVE_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: f"{value:.10g}" for name, value in row.items()} for row in result.curves)
+    params = {name: str(value) for name, value in config.model_dump(mode="json", exclude={"num_processes"}).items()}
+    finetune_page(metrics, result, rows, params).write(directory / "index.html")
+
+
+if __name__ == "__main__":
+    run_stage(main)
