@@ -29,7 +29,7 @@ class UserTotals:
         """Sum answers over the requests of each user; `user_N` numbers the users from 0."""
 
         def total(values_N: Floats) -> Floats:
-            return np.bincount(user_N, values_N, minlength=num_users)
+            return np.bincount(user_N, values_N, minlength=num_users).astype(np.float64)
 
         skips_NK = (watch_NK < NEAR_ZERO_S).astype(np.float64)
         shown_N = np.full(len(watch_NK), float(watch_NK.shape[1]))
@@ -38,7 +38,7 @@ class UserTotals:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One measured quantity in both arms: its means, their difference, and the relative lift (None over a zero mean)."""
+    """One quantity in both arms: its means, their difference, and the relative lift (None over a zero mean)."""
 
     control: float
     treatment: float
@@ -95,7 +95,7 @@ def expected_lift(treatment_NK: Floats, control_NK: Floats) -> float:
 
 
 def headroom(mean_NC: Floats, shown: dict[str, NDArray[np.int64]], top_k: int) -> dict[str, float]:
-    """Expected watch time per exposure in seconds: of each policy's flat choice (N, K), of chance, of the best choice."""
+    """Expected watch time per exposure, seconds: of each policy's flat choice (N, K), of chance, of the best choice."""
     best = np.sort(mean_NC, axis=1)[:, -top_k:]
     policies = {name: float(mean_NC.ravel()[rows].mean()) for name, rows in shown.items()}
     return {"random": float(mean_NC.mean()), **policies, "best": float(best.mean())}

@@ -83,8 +83,8 @@ class RewardModelEnvironment:
     """A reward model in the world's place: what remains for logs of one policy, and no proof of anything online.
 
     m(x), gradient-boosted trees of Tweedie loss, is fitted on the exposures of half of the users on days that no arm
-    was trained on. The other half of the users calibrates it: rows are cut by m into `num_bins` bins of equal size, and an
-    answer is m(x) times y / mean(m) of a row drawn from its bin, so that zeros and the tail are those of real plays.
+    was trained on. The other half of the users calibrates it: rows are cut by m into `num_bins` bins of equal size, and
+    an answer is m(x) times y / mean(m) of a row drawn from its bin, so that zeros and the tail are those of real plays.
     Expectation: m(x) * mean(y) / mean(m) of the bin. Assumption: given the features, the videos of the log were shown
     independently of what else moves watch time. Arms of the same family and features as m are favoured.
     """
