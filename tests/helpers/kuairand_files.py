@@ -25,8 +25,8 @@ play_time_ms,duration_ms,profile_stay_time,comment_stay_time,is_profile_enter,is
 _USERS = """user_id,user_active_degree,is_lowactive_period,is_live_streamer,is_video_author,follow_user_num,
 follow_user_num_range,fans_user_num,fans_user_num_range,friend_user_num,friend_user_num_range,register_days,
 register_days_range"""
-_VIDEOS = """video_id,author_id,video_type,upload_dt,upload_type,visible_status,video_duration,server_width,server_height,
-music_id,music_type,tag"""
+_VIDEOS = """video_id,author_id,video_type,upload_dt,upload_type,visible_status,video_duration,server_width,
+server_height,music_id,music_type,tag"""
 LOG_HEADER = _LOG.replace("\n", "").split(",")
 USERS_HEADER = [*_USERS.replace("\n", "").split(","), *(f"onehot_feat{i}" for i in range(18))]
 VIDEOS_HEADER = _VIDEOS.replace("\n", "").split(",")
