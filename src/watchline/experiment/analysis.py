@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,8 +95,9 @@ def expected_lift(treatment_NK: Floats, control_NK: Floats) -> float:
     return float(treatment_NK.sum() / control_NK.sum() - 1)
 
 
-def headroom(mean_NC: Floats, shown: dict[str, NDArray[np.int64]], top_k: int) -> dict[str, float]:
+def headroom(mean_NC: Floats, shown: Mapping[str, NDArray[np.int64]]) -> dict[str, float]:
     """Expected watch time per exposure, seconds: of each policy's flat choice (N, K), of chance, of the best choice."""
+    top_k = next(iter(shown.values())).shape[1]
     best = np.sort(mean_NC, axis=1)[:, -top_k:]
     policies = {name: float(mean_NC.ravel()[rows].mean()) for name, rows in shown.items()}
     return {"random": float(mean_NC.mean()), **policies, "best": float(best.mean())}

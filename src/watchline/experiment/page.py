@@ -1,0 +1,163 @@
+"""The page of a simulated test, from the content of its metrics.json and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from watchline.experiment.statistics import ALPHA, SRM_ALARM
+from watchline.report import Callout, Facts, Page, Table, Text, Verdict, charts
+
+ENVIRONMENT = {
+    "oracle": (
+        "The oracle environment: answers are drawn from the law that generated the data, so the true lift of the two "
+        "policies on these requests is known exactly and stands beside the estimates."
+    ),
+    "model": (
+        "The reward-model environment: answers come from a model of watch time, not from users. It was fitted on the "
+        "eval days, which no arm was trained on: its means on half of the users, its spread and calibration on the "
+        "other half. It knows no more than the features do, it learned from videos that another policy chose to show, "
+        "and it is a tree ensemble, as the LightGBM arm is, whom it may favour. Read the lift as a plausibility check, "
+        "not as a forecast."
+    ),
+}
+
+METHOD = (
+    "Requests are exposures of the eval days, drawn without replacement, of which user, time and surface are kept. The "
+    "{candidates} candidates of a request are drawn ({retrieval}) from the videos shown on the {catalogue_days} days "
+    "before its day, with features as of its moment. An arm shows its best {top_k}. Users are assigned by a hash of "
+    "salt and id.\n\n"
+    "Intervals are 95 %: Welch for differences, Fieller for lifts, so that a lift's interval holds 0 exactly when its "
+    "p-value is above 0.05; per exposure by the delta method. CUPED adjusts by the watch time of the {pre_period_days} "
+    "days before. Every user has one value, because exposures of one user are not independent."
+)
+
+METRICS = {
+    "watch_per_user": "watch time per user, s (primary)",
+    "watch_per_user_cuped": "watch time per user with CUPED, s",
+    "watch_per_exposure": "watch time per exposure, s",
+    "skips_per_exposure": "skips (under 1 s) per exposure",
+}
+
+
+def build_page(result: dict[str, Any]) -> Page:
+    """The page of one test; `result` is what `summarise` gives, with the stage's `asked` and `window`."""
+    control, treatment = result["arms"]["control"], result["arms"]["treatment"]
+    asked, window = result["asked"], result["window"]
+    lead = (
+        f"{_arm(treatment)} against {_arm(control)}: {asked['requests']:,} requests of {window['eval_first']} to "
+        f"{window['eval_last']}, {control['users'] + treatment['users']:,} users."
+    )
+    page = Page("abtest", "Simulated A/B test", lead, Verdict(**result["verdict"]))
+    name = result["environment"]
+    page.section("Environment", Callout("info" if name == "oracle" else "warn", ENVIRONMENT[name]))
+    _add_result(page, result)
+    _add_checks(page, result)
+    page.section("Arms", _arms_table(result))
+    _add_headroom(page, result)
+    if "reward_model" in result:
+        note = "Measured on the half of the users it was not fitted on."
+        page.section("Reward model", Facts(result["reward_model"]), note=note)
+    page.section("How it was run", Text(METHOD.format(**asked)))
+    return page
+
+
+def _arm(arm: dict[str, Any]) -> str:
+    return f"{arm['model']} (ranked by {arm['statistic'].replace('_', ' ')})"
+
+
+def _add_result(page: Page, result: dict[str, Any]) -> None:
+    """The estimates, as a table and a chart, with the truth where it is known."""
+    columns = ["metric", "control", "treatment", "lift", "low", "high", "p-value"]
+    formats = {"control": ".3f", "treatment": ".3f", "p-value": ".4f", **dict.fromkeys(["lift", "low", "high"], "+.2%")}
+    rows = []
+    for key, title in METRICS.items():
+        found = result["metrics"][key]
+        interval = found["interval"]
+        means = found["control"], found["treatment"]
+        rows.append([title, *means, found["lift"], interval["low"], interval["high"], found["p_value"]])
+    marks = [(row[0], row[3], row[4], row[5]) for row in rows[:-1]]
+    if "true_lift" in result:
+        rows.append(["true lift of watch time", None, None, result["true_lift"], None, None, None])
+        marks.append(("true lift", *[result["true_lift"]] * 3))
+    marks = [mark for mark in marks if None not in mark]
+    blocks: list[Any] = [Table(columns, rows, formats=formats)]
+    if marks:
+        labels = [mark[0] for mark in marks]
+        values, lows, highs = ([100 * mark[i] for mark in marks] for i in (1, 2, 3))
+        blocks.append(
+            charts.interval_chart(
+                labels, values, lows, highs, x_label="lift over control, %", title="Lift of watch time"
+            )
+        )
+    page.section("Result", *blocks, note="Lift: treatment over control, minus 1.")
+
+
+def _add_checks(page: Page, result: dict[str, Any]) -> None:
+    """Sample ratio, A/A, false positives, power."""
+    aa, mde = result["aa"], result["minimum_detectable_lift"]
+    band = aa["false_positive_band"]
+    p_value = aa["p_value"]
+    rows: list[list[Any]] = [
+        [
+            "sample ratio",
+            _badge(result["srm_p"] >= SRM_ALARM, "as planned", "mismatch"),
+            f"p = {result['srm_p']:.4f}; alarm below {SRM_ALARM}",
+        ],
+        [
+            "A/A: control against itself",
+            _badge(p_value is None or p_value >= ALPHA, "no lift", "a lift where there is none"),
+            _span(aa),
+        ],
+        [
+            "false positives of A/A splits",
+            _badge(band["low"] <= aa["false_positive_rate"] <= band["high"], "at the level", "off the level"),
+            f"{aa['false_positive_rate']:.1%} of {aa['runs']} splits; {band['low']:.1%} to {band['high']:.1%} expected",
+        ],
+    ]
+    if mde["plain"] is not None:
+        text = f"{mde['plain']:.1%}; with CUPED {mde['cuped']:.1%} (correlation {result['cuped']['rho']:.2f})"
+        rows.append(["smallest lift found with 80 % power", Verdict("info", "power"), text])
+    page.section("Checks", Table(["check", "verdict", "finding"], rows))
+
+
+def _span(found: dict[str, Any]) -> str:
+    interval = found["interval"]
+    if None in (found["lift"], interval["low"], interval["high"]):
+        return "the lift is not bounded"
+    ends = f"{interval['low']:+.2%} to {interval['high']:+.2%}"
+    return f"{found['lift']:+.2%} ({ends}), p = {found['p_value']:.3f}"
+
+
+def _badge(good: bool, yes: str, no: str) -> Verdict:
+    return Verdict("pass", yes) if good else Verdict("warn", no)
+
+
+def _arms_table(result: dict[str, Any]) -> Table:
+    keys = ["model", "statistic", "users", "requests", "exposures"]
+    rows = [
+        [arm, *(values[key].replace("_", " ") if key == "statistic" else values[key] for key in keys)]
+        for arm, values in result["arms"].items()
+    ]
+    return Table(["arm", *keys], rows)
+
+
+def _add_headroom(page: Page, result: dict[str, Any]) -> None:
+    """Expected watch time of chance, of the arms, and of a policy that knows the environment."""
+    expected = result["expected_s_per_exposure"]
+    arms = result["arms"]
+    titles = {
+        "random": "by chance",
+        "control": f"control: {arms['control']['model']}",
+        "treatment": f"treatment: {arms['treatment']['model']}",
+        "best": "best possible",
+    }
+    figure = charts.bar_chart(
+        list(titles.values()),
+        [expected[key] for key in titles],
+        "s per exposure",
+        "Expected watch time of what is shown",
+    )
+    note = (
+        "Expectations of the environment, over all requests; the best possible policy ranks by the environment itself."
+    )
+    page.section("Room to gain", figure, note=note)
