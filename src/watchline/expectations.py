@@ -225,9 +225,7 @@ def evaluate(suite: str, checks: Sequence[Check], table: pl.DataFrame, index: Se
     if not checks:
         return []
     gx = _great_expectations()
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
-    asset = context.data_sources.add_pandas(suite).add_dataframe_asset(suite)
+    asset = _context().data_sources.add_pandas(suite).add_dataframe_asset(suite)
     batch = asset.add_batch_definition_whole_dataframe(suite).get_batch({"dataframe": table.to_pandas()})
     for check in checks:
         check.expectation.meta = {"name": check.name}
@@ -282,7 +280,9 @@ def as_text(value: Any, float_format: str = ".6g") -> str:
 
 def _examples(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = result.get("partial_unexpected_index_list") or []
-    return [{str(name): as_text(value) for name, value in row.items()} for row in rows[:NUM_EXAMPLES]]
+    # Without index columns the list holds bare row numbers, which tell a reader nothing.
+    named = [row for row in rows[:NUM_EXAMPLES] if isinstance(row, Mapping)]
+    return [{str(name): as_text(value) for name, value in row.items()} for row in named]
 
 
 def _row_count() -> Check:
@@ -328,6 +328,19 @@ def _great_expectations() -> Any:
     import great_expectations
 
     return great_expectations
+
+
+def _context() -> Any:
+    """A context in memory: no folder for documents, no progress bars, nothing sent home."""
+    gx = _great_expectations()
+    from great_expectations.data_context.types import base
+
+    settings = base.DataContextConfig(
+        store_backend_defaults=base.InMemoryStoreBackendDefaults(),
+        progress_bars=base.ProgressBarsConfig(globally=False),
+        analytics_enabled=False,
+    )
+    return gx.get_context(mode="ephemeral", project_config=settings)
 
 
 def _expectations() -> Any:
