@@ -19,14 +19,14 @@ Retrieval = Literal["popular", "uniform"]
 def draw_requests(exposures: pl.DataFrame, num_requests: int, seed: int) -> pl.DataFrame:
     """Users, times, days and surfaces of `num_requests` exposures drawn without replacement, as `request_id` 0, 1, ...
 
-    Fewer exposures than that are all taken. Sorted by time, then user; the video that was shown is forgotten, and with
+    Fewer exposures than that are all taken. Sorted by day and time; the video that was shown is forgotten, and with
     it the choice of the policy that logged it. Raises ValueError when there are no exposures.
     """
     if exposures.is_empty():
         raise ValueError("no exposures to draw requests from; the eval days are empty")
     generator = np.random.default_rng([seed, 1])
     taken = generator.permutation(len(exposures))[:num_requests]
-    drawn = exposures.select(REQUEST_COLUMNS)[taken].sort(REQUEST_COLUMNS, maintain_order=True)
+    drawn = exposures.select(REQUEST_COLUMNS)[taken].sort("date", "exposed_at", "user_id", "surface")
     return drawn.with_row_index("request_id").cast({"request_id": pl.Int64})
 
 

@@ -45,7 +45,7 @@ def mean_of(values: ArrayLike) -> Mean:
     """Sample mean with variance s^2 / U; raises ValueError for fewer than two users."""
     array = np.asarray(values, np.float64)
     if len(array) < 2:
-        raise ValueError(f"an arm with {len(array)} users has no variance; give each arm at least two")
+        raise ValueError(f"an arm has {len(array)} users; a variance takes two or more, so draw more requests")
     return Mean(float(array.mean()), float(array.var(ddof=1)) / len(array), len(array) - 1.0)
 
 
