@@ -289,7 +289,7 @@ def leaderboard(result: dict[str, Any]) -> Table:
     for column, key in enumerate(METRIC, start=1):
         known = [row for row in rows if row[column] is not None]
         if len(known) > 1:
-            best = min(known, key=lambda row: _DISTANCE[key](row[column]))  # noqa: B023
+            best = min(known, key=lambda row: _DISTANCE[key](row[column]))
             best[column] = Best(best[column])
     constant = result["best_constant"]
     rows.append(["best constant", *(constant.get(key) for key in METRIC)])
