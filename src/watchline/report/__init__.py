@@ -2,7 +2,20 @@
 
 from watchline.report import charts
 from watchline.report.blocks import Best, Callout, Facts, Figure, Link, Table, Text, Verdict
-from watchline.report.json_file import write_json
+from watchline.report.json_file import read_json, write_json
 from watchline.report.page import Page
 
-__all__ = ["Best", "Callout", "Facts", "Figure", "Link", "Page", "Table", "Text", "Verdict", "charts", "write_json"]
+__all__ = [
+    "Best",
+    "Callout",
+    "Facts",
+    "Figure",
+    "Link",
+    "Page",
+    "Table",
+    "Text",
+    "Verdict",
+    "charts",
+    "read_json",
+    "write_json",
+]

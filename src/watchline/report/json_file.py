@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -44,3 +45,21 @@ def write_json(path: Path, values: Any) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path, keys: Collection[str] = ()) -> dict[str, Any]:
+    """The object in a JSON file that has at least `keys`.
+
+    Raises ValueError naming the file when it is missing, is no JSON object or lacks a key.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; run the stage that writes it (`dvc repro`), or `dvc checkout`")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}); `dvc checkout` restores the last good one") from None
+    missing = [key for key in keys if not isinstance(values, dict) or key not in values]
+    if missing or not isinstance(values, dict):
+        raise ValueError(f"{path}: lacks {', '.join(missing) or 'an object'}; run the stage that writes it again")
+    return values

@@ -1,0 +1,168 @@
+"""Drift of features, target, predictions and residuals, and offline metrics beside the simulated lift.
+
+Run by `dvc repro drift`, or: python -m watchline.stages.drift --features data/features --predictions data/evaluate
+--offline reports/evaluate/metrics.json --online reports/abtest/metrics.json --report reports/drift
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from watchline.config import load_section
+from watchline.data.splits import Window
+from watchline.data.tables import TableError, read_days, read_parquet
+from watchline.drift import (
+    ColumnDrift,
+    DriftConfig,
+    Findings,
+    compare_features,
+    compare_numbers,
+    evenly_spaced,
+    plan_columns,
+    unseen_share,
+)
+from watchline.models.base import Columns
+from watchline.report import read_json, write_json
+from watchline.report.drift import build_page
+from watchline.stages import log, run_stage
+
+OFFLINE_METRICS = ("mae_s", "rmse_s", "xauc")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Compare, write metrics.json, the page and Evidently's own page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("features", "predictions", "offline", "online", "report"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    paths = parser.parse_args(argv)
+    config = load_section(DriftConfig, "drift")
+    window = load_section(Window, "window")
+    offline, online = read_json(paths.offline, ["models"]), read_json(paths.online, ["arms", "lift", "interval"])
+    columns = Columns.read(paths.features / "schema.json")
+
+    frames = read_splits(paths.features / "table", window, columns)
+    samples = {split: evenly_spaced(frame, config.max_rows) for split, frame in frames.items()}
+    plan = plan_columns(samples["train"], samples["eval"], columns, config)
+    log(f"comparing {len(plan.numeric)} numeric and {len(plan.categorical)} categorical columns")
+    features, target, evidently_html = compare_features(samples["train"], samples["eval"], plan, columns.label, config)
+    predictions = read_predictions(paths.predictions, sorted(offline["models"]))
+    findings = Findings(
+        plan=plan,
+        features=features,
+        target=target,
+        unseen={name: unseen_share(frames["train"][name], frames["eval"][name]) for name in plan.ids},
+        days=target_by_day(paths.features / "table", window, columns.label),
+        predictions={name: prediction_drift(frame, config) for name, frame in predictions.items()},
+        residuals={name: residuals_by_day(frame) for name, frame in predictions.items()},
+        quality=offline_beside_online(offline, online),
+        rows={split: (len(frames[split]), len(samples[split])) for split in frames},
+    )
+    write_json(paths.report / "metrics.json", as_json(findings, config, window))
+    build_page(findings, samples, online, config, window).write(paths.report / "index.html")
+    (paths.report / "evidently.html").write_text(evidently_html, encoding="utf-8")
+    log(findings.judge(config)[1])
+
+
+def read_splits(table: Path, window: Window, columns: Columns) -> dict[str, pl.DataFrame]:
+    """Features and label of the training days and of the eval days; raises TableError for a split without rows."""
+    names = list(dict.fromkeys([columns.label, *columns.categorical, *columns.numeric]))
+    frames = {split: read_days(table, window.split_days(split), names) for split in ("train", "eval")}
+    for split, frame in frames.items():
+        if frame.is_empty():
+            raise TableError(f"{table}: no rows on the {split} days {window.ranges[split]}; move window.end")
+    return frames
+
+
+def read_predictions(directory: Path, names: list[str]) -> dict[str, pl.DataFrame]:
+    """The eval rows of each model: date, watch_time_s, statistics and `residual`, mean prediction minus watch time."""
+    residual = (pl.col("mean") - pl.col("watch_time_s")).alias("residual")
+    return {name: read_parquet(directory / f"{name}.parquet").with_columns(residual) for name in names}
+
+
+def prediction_drift(frame: pl.DataFrame, config: DriftConfig) -> dict[str, ColumnDrift]:
+    """Drift of each statistic and of the residual between the first and the last eval day; nothing for one day."""
+    days = frame["date"].unique().sort()
+    if len(days) < 2:
+        return {}
+    values = frame.drop("exposure_id", "user_id", "watch_time_s", "date")
+    first, last = (evenly_spaced(values.filter(frame["date"] == day), config.max_rows) for day in (days[0], days[-1]))
+    return compare_numbers(first, last, config.prediction)
+
+
+def residuals_by_day(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """Per eval day: rows, mean absolute error of the median, bias of the mean, both in seconds."""
+    by_day = frame.group_by("date", maintain_order=True).agg(
+        pl.len().alias("rows"),
+        (pl.col("median") - pl.col("watch_time_s")).abs().mean().alias("mae_s"),
+        pl.col("residual").mean().alias("bias_s"),
+    )
+    return by_day.sort("date").with_columns(pl.col("date").cast(pl.String)).to_dicts()
+
+
+def target_by_day(table: Path, window: Window, label: str) -> list[dict[str, Any]]:
+    """Per day of the window: its split, rows, mean and median of the label in seconds, share of zeros."""
+    frame = read_days(table, window.days, ["date", label]).with_columns(window.of_day().alias("split"))
+    by_day = frame.group_by("date", "split", maintain_order=True).agg(
+        pl.len().alias("rows"),
+        pl.col(label).mean().alias("mean_s"),
+        pl.col(label).median().alias("median_s"),
+        (pl.col(label) == 0).mean().alias("zero_share"),
+    )
+    return by_day.sort("date").with_columns(pl.col("date").cast(pl.String)).to_dicts()
+
+
+def offline_beside_online(offline: dict[str, Any], online: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Per model: MAE, RMSE, XAUC, the arm it was in, and the lift of the treatment with its interval."""
+    arm_of = {values["model"]: arm for arm, values in online["arms"].items()}
+    quality: dict[str, dict[str, Any]] = {}
+    for name, metrics in offline["models"].items():
+        treated = arm_of.get(name) == "treatment"
+        quality[name] = {
+            **{key: metrics.get(key) for key in OFFLINE_METRICS},
+            "arm": arm_of.get(name),
+            "lift": online["lift"] if treated else None,
+            "low": online["interval"]["low"] if treated else None,
+            "high": online["interval"]["high"] if treated else None,
+        }
+    return quality
+
+
+def as_json(findings: Findings, config: DriftConfig, window: Window) -> dict[str, Any]:
+    """The content of metrics.json."""
+    status, text = findings.judge(config)
+    splits = {split: window.ranges[split] for split in ("train", "eval")}
+    return {
+        "verdict": {"status": status, "text": text},
+        "window": {split: {"first": first, "last": last} for split, (first, last) in splits.items()},
+        "rows": {split: {"all": rows, "compared": used} for split, (rows, used) in findings.rows.items()},
+        "compared_columns": len(findings.features),
+        "drifted_columns": findings.num_drifted,
+        "share_drifted": findings.share_drifted,
+        "columns": {drift.name: _plain(drift) for drift in findings.features},
+        "left_out": findings.plan.left_out,
+        "target": _plain(findings.target),
+        "unseen_share": findings.unseen,
+        "days": {day["date"]: {key: day[key] for key in day if key != "date"} for day in findings.days},
+        "predictions": {
+            model: {name: _plain(drift) for name, drift in drifts.items()}
+            for model, drifts in findings.predictions.items()
+        },
+        "residuals": {
+            model: {day["date"]: {key: day[key] for key in day if key != "date"} for day in days}
+            for model, days in findings.residuals.items()
+        },
+        "offline_online": findings.quality,
+    }
+
+
+def _plain(drift: ColumnDrift) -> dict[str, Any]:
+    return {key: value for key, value in asdict(drift).items() if key != "name"}
+
+
+if __name__ == "__main__":
+    run_stage(main)
