@@ -230,8 +230,9 @@ def _days_section(page: Page, screening: Screening) -> None:
     figures = [
         chart("Exposures", "rows", {name: name for name in ("rows", "clean", "quarantined")}),
         chart("Users and videos seen", "distinct ids", {"users": "num_users", "videos": "num_videos"}),
-        chart("Mean watch time", "s", {"watch time": "mean_watch_s"}),
     ]
+    if days["mean_watch_s"].count():
+        figures.append(chart("Mean watch time", "s", {"watch time": "mean_watch_s"}))
     if rules:
         figures.append(chart("In quarantine", "rows", {rule: rule for rule in rules}))
     facts = ["date", "rows", "clean", "quarantined", "num_users", "num_videos", "mean_watch_s", "zero_play_share"]
