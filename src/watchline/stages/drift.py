@@ -16,7 +16,7 @@ import polars as pl
 from watchline.config import load_section
 from watchline.data.splits import Window
 from watchline.data.tables import TableError, read_days, read_parquet
-from watchline.drift import (
+from watchline.drift.compare import (
     ColumnDrift,
     DriftConfig,
     Findings,
@@ -26,9 +26,9 @@ from watchline.drift import (
     plan_columns,
     unseen_share,
 )
+from watchline.drift.page import build_page
 from watchline.models.base import Columns
 from watchline.report import read_json, write_json
-from watchline.report.drift import build_page
 from watchline.stages import log, run_stage
 
 OFFLINE_METRICS = ("mae_s", "rmse_s", "xauc")

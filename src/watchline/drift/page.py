@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from watchline.data.splits import Window
-from watchline.drift import MISSING, ColumnDrift, DriftConfig, Findings
+from watchline.drift.compare import MISSING, ColumnDrift, DriftConfig, Findings
 from watchline.report import charts
 from watchline.report.blocks import Best, Callout, Facts, Figure, Link, Table, Text, Verdict
 from watchline.report.page import Page

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from watchline.config import ConfigError, parse
-from watchline.drift import (
+from watchline.drift.compare import (
     ColumnDrift,
     DriftConfig,
     Findings,
