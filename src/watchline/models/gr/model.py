@@ -1,0 +1,144 @@
+"""GR as a model of the line: table encoder, network and vocabulary, fitted, saved and loaded together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import polars as pl
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from watchline.codec import Vocabulary, describe, fit_vocabulary
+from watchline.data.encoding import EncodedTable, TableEncoder
+from watchline.models.base import Columns, Fit, FitContext, WatchTimeModel
+from watchline.models.common import CommonConfig
+from watchline.models.encoder import EncoderConfig, FeatureEncoder
+from watchline.models.gr.network import GRConfig, GRNetwork
+from watchline.training.batches import predict_table
+from watchline.training.loop import LoopConfig, fit_network
+from watchline.training.seeding import pick_device
+
+
+class GRFitConfig(GRConfig, LoopConfig):
+    """The network's settings and the training loop's, side by side as in conf/train/gr.yaml."""
+
+    @property
+    def network(self) -> GRConfig:
+        """The settings that belong to the network and go with the saved model."""
+        return GRConfig(**{name: getattr(self, name) for name in GRConfig.model_fields})
+
+
+class GRModel(WatchTimeModel):
+    """A trained GR network with the coding of its inputs; final."""
+
+    name: ClassVar[str] = "gr"
+
+    def __init__(
+        self,
+        encoder: TableEncoder,
+        encoder_config: EncoderConfig,
+        config: GRConfig,
+        vocabulary: Vocabulary,
+        predict_batch_size: int = 8192,
+    ) -> None:
+        self.encoder, self.encoder_config = encoder, encoder_config
+        self.config, self.vocabulary = config, vocabulary
+        self.predict_batch_size = predict_batch_size
+        features = FeatureEncoder(encoder.cardinalities, encoder.num_numeric, encoder_config, config.width)
+        self.network = GRNetwork(config, features, vocabulary)
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """The named statistics; besides them any `quantile:Q` with 0 < Q < 1."""
+        return ("median", "mean", "expected_rank", "window", "argmax")
+
+    def predict(self, table: pl.DataFrame, statistics: Sequence[str]) -> dict[str, np.ndarray]:
+        """One float64 array (rows,) per statistic; raises KeyError for one that GR does not have."""
+        return self.predict_encoded(self.encoder.transform(table), statistics)
+
+    def predict_encoded(self, table: EncodedTable, statistics: Sequence[str]) -> dict[str, np.ndarray]:
+        """`predict` of rows that are encoded already."""
+        unknown = [name for name in statistics if name not in self.statistics and not name.startswith("quantile:")]
+        if unknown:
+            raise KeyError(f"gr has no statistic {', '.join(unknown)}; it has {', '.join(self.statistics)}, quantile:Q")
+        device = next(self.network.parameters()).device
+        return predict_table(self.network, table, statistics, self.predict_batch_size, device)
+
+    def save(self, directory: Path) -> None:
+        """Write model.json, config.json, the encoder's files and network.safetensors."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self.encoder.save(directory)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        save_file(tensors, directory / "network.safetensors")
+        config = {
+            "network": self.config.model_dump(mode="json"),
+            "encoder": self.encoder_config.model_dump(mode="json"),
+            "vocabulary": self.vocabulary.to_json(),
+            "predict_batch_size": self.predict_batch_size,
+        }
+        (directory / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+        (directory / "model.json").write_text(json.dumps({"model": self.name}) + "\n")
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what `save` wrote, on the CPU; raises ValueError naming the folder when a file is missing or broken."""
+        try:
+            config = json.loads((directory / "config.json").read_text())
+            model = cls(
+                TableEncoder.load(directory),
+                EncoderConfig(**config["encoder"]),
+                GRConfig(**config["network"]),
+                Vocabulary.from_json(config["vocabulary"]),
+                config["predict_batch_size"],
+            )
+            model.network.load_state_dict(load_file(directory / "network.safetensors"))
+        except (OSError, KeyError, RuntimeError, json.JSONDecodeError, SafetensorError, ValidationError) as error:
+            raise ValueError(f"{directory}: not a saved gr model ({error}); `dvc checkout` restores it") from error
+        model.network.eval()
+        return model
+
+
+def fit(
+    config: GRFitConfig,
+    common: CommonConfig,
+    train: pl.DataFrame,
+    valid: pl.DataFrame,
+    columns: Columns,
+    context: FitContext,
+) -> Fit:
+    """Fit vocabulary, encoder and network on `train`; `valid` decides only which step's weights are kept."""
+    encoder = TableEncoder.fit(train, columns, common.columns)
+    train_rows, valid_rows = encoder.transform(train), encoder.transform(valid)
+    label_N = train_rows.label_N
+    if label_N is None:
+        raise ValueError(f"training needs the label column {columns.label!r}; the feature table lacks it")
+    vocabulary = fit_vocabulary(label_N, config.vocabulary)
+    torch.manual_seed(common.seed)
+    model = GRModel(encoder, common.encoder, config.network, vocabulary, common.predict_batch_size)
+    model.network.fit_ranks(label_N)
+    model.network.to(pick_device(common.device))
+    progress = fit_network(
+        model.network,
+        train_rows,
+        valid_rows,
+        config,
+        context,
+        seed=common.seed,
+        predict_batch_size=common.predict_batch_size,
+    )
+    model.network.eval()
+    return Fit(model, progress.curves, _facts(model, progress.best_step, label_N))
+
+
+def _facts(model: GRModel, best_step: int, label_N: np.ndarray) -> dict[str, Any]:
+    return {
+        "best_step": best_step,
+        "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
+        "vocabulary": describe(model.vocabulary, label_N),
+    }

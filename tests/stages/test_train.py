@@ -1,0 +1,157 @@
+"""Stage train on a tiny feature table: outputs, repeatability, resume after a kill, blindness to later rows."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.helpers.feature_table import write_feature_table
+from watchline.config import ConfigError
+from watchline.data.tables import TableError, day_path, read_days, write_parquet
+from watchline.models import load_model
+from watchline.stages import train
+
+ROOT = Path(__file__).parents[2]
+STATISTICS = ("median", "mean", "expected_rank")
+PARAMS = """
+window: {end: "2024-03-06", eval_days: 1, finetune_days: 1, valid_days: 1, train_days: 3}
+train:
+  common:
+    num_threads: 1
+    device: cpu
+    columns: {min_count: 3}
+    encoder: {embedding_width: 4, hidden_width: 32, id_cardinality: 20}
+  lightgbm: {num_rounds: 40, early_stopping_rounds: 10, min_rows_in_leaf: 10}
+  gr:
+    epochs: 6
+    batch_size: 64
+    width: 16
+    lr: 0.01
+    validations_per_epoch: 2
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A project root with params.yaml and a feature table of six days."""
+    write_feature_table(tmp_path / "features")
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def arguments(model: str, out: str) -> list[str]:
+    paths = ["--features", "features", "--out", f"{out}/model", "--report", f"{out}/report", "--runs", f"{out}/runs"]
+    return ["--model", model, *paths]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("model", ["lightgbm", "gr"])
+def test_training_writes_model_metrics_curves_and_page(project, model):
+    train.main(arguments(model, "a"))
+    assert json.loads((project / "a/model/model.json").read_text()) == {"model": model}
+    metrics = json.loads((project / "a/report/metrics.json").read_text())
+    valid = read_days(project / "features/table", [date(2024, 3, 4)])
+    constant = np.abs(valid["watch_time_s"] - valid["watch_time_s"].median()).mean()
+    assert metrics["valid"]["mae_s"] < 0.9 * constant
+    assert metrics["valid"]["rows"] == len(valid)
+    assert metrics["train"]["rows"] == 600
+    with (project / "a/report/curves.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0])[0] == "step" and list(rows[0])[-1] == "valid_mae_s"
+    best = min(float(row["valid_mae_s"]) for row in rows if row["valid_mae_s"])
+    assert metrics["valid"]["mae_s"] == pytest.approx(best, rel=1e-3)
+    assert "<html" in (project / "a/report/index.html").read_text()
+    assert not list((project / "a/runs").glob("*"))
+
+
+@pytest.mark.parametrize("model", ["lightgbm", "gr"])
+def test_later_rows_and_other_folders_change_no_byte(project, model):
+    train.main(arguments(model, "a"))
+    for day in (date(2024, 3, 5), date(2024, 3, 6)):
+        path = day_path(project / "features/table", day)
+        write_parquet(pl.read_parquet(path).with_columns(pl.col("watch_time_s") * 1000, user_id=pl.lit(999)), path)
+    train.main(arguments(model, "b"))
+    assert contents(project / "a") == contents(project / "b")
+
+
+@pytest.mark.parametrize("model", ["lightgbm", "gr"])
+def test_validation_rows_reach_nothing_that_is_fitted_but_the_step_kept(project, model):
+    """Encoder, vocabulary and ranks stay as they are when the validation day is another one."""
+    train.main(arguments(model, "a"))
+    path = day_path(project / "features/table", date(2024, 3, 4))
+    write_parquet(pl.read_parquet(path).with_columns(pl.col("watch_time_s") * 3, pl.col("user_id") + 7), path)
+    train.main(arguments(model, "b"))
+    a, b = contents(project / "a/model"), contents(project / "b/model")
+    fitted = [name for name in a if name.startswith(("encoder.", "config.", "ranks."))]
+    assert len(fitted) >= 3
+    assert all(a[name] == b[name] for name in fitted)
+
+
+@pytest.mark.parametrize("model", ["lightgbm", "gr"])
+def test_a_loaded_model_predicts_what_the_metrics_say(project, model):
+    train.main(arguments(model, "a"))
+    valid = read_days(project / "features/table", [date(2024, 3, 4)])
+    metrics = json.loads((project / "a/report/metrics.json").read_text())["valid"]
+    measured = train.validation_metrics(load_model(project / "a/model"), valid, "watch_time_s")
+    assert measured == pytest.approx({name: metrics[name] for name in measured}, rel=1e-9)
+
+
+def test_a_killed_and_repeated_stage_gives_the_same_bytes(project):
+    train.main(arguments("gr", "a"))
+    command = [sys.executable, "-m", "watchline.stages.train", *arguments("gr", "b")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((project / "b").glob("runs/*/step-*")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "training ended before it could be killed"
+    assert not (project / "b/model").exists()
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    assert "continuing from step" in again.stdout
+    assert contents(project / "a") == contents(project / "b")
+
+
+def test_other_params_do_not_rejoin_a_checkpoint(project):
+    names = []
+    for lr in ("0.01", "0.02"):
+        (project / "params.yaml").write_text(PARAMS.replace("lr: 0.01", f"lr: {lr}"))
+        config = train.load_section(train.model_module("gr").CONFIG, "train.gr")
+        window, common = (
+            train.load_section(train.Window, "window"),
+            train.load_section(train.CommonConfig, "train.common"),
+        )
+        names.append(train.run_name("gr", project / "features", window, common, config))
+    assert names[0] != names[1]
+
+
+def test_an_unknown_parameter_is_named(project):
+    (project / "params.yaml").write_text(PARAMS.replace("width: 16", "witdh: 16"))
+    with pytest.raises(ConfigError, match="witdh"):
+        train.main(arguments("gr", "a"))
+
+
+def test_an_unknown_model_is_answered_with_the_ones_there_are(project):
+    with pytest.raises(ValueError, match="gr, lightgbm"):
+        train.main(arguments("forest", "a"))
+
+
+def test_a_missing_day_is_named(project):
+    day_path(project / "features/table", date(2024, 3, 2)).unlink()
+    with pytest.raises(TableError, match="2024-03-02"):
+        train.main(arguments("lightgbm", "a"))
