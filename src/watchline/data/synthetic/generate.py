@@ -42,7 +42,7 @@ def _draw_exposures(
 ) -> pl.DataFrame:
     user_N = _draw_weighted(generator, _user_weights(population.users, day), count)
     exposed_at_N, hourmin_N = _draw_times(generator, law, local_day, count)
-    surface_N = generator.choice(len(law.parameters.share_S), count, p=law.parameters.share_S)
+    surface_N = _draw_surfaces(generator, population.users, law, user_N)
     video_N, is_random_N = _draw_videos(generator, population.videos, law, day, user_N, surface_N, exposed_at_N)
     watch_s_N = law.sample(user_N, video_N, surface_N, exposed_at_N, generator)
     videos = population.videos
@@ -62,6 +62,13 @@ def _draw_exposures(
             "true_duration_s": videos["duration_s"].to_numpy()[video_N],
         }
     )
+
+
+def _draw_surfaces(generator: np.random.Generator, users: pl.DataFrame, law: Law, user_N: np.ndarray) -> np.ndarray:
+    """Each user's home surface, or any for those who are not loyal; the shares over all rows stay those of the law."""
+    any_N = generator.choice(len(law.parameters.share_S), len(user_N), p=law.parameters.share_S)
+    stays_N = generator.random(len(user_N)) < users["loyalty"].to_numpy()[user_N]
+    return np.where(stays_N, users["home_surface"].to_numpy()[user_N], any_N)
 
 
 def _user_weights(users: pl.DataFrame, day: int) -> np.ndarray:

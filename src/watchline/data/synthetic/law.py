@@ -6,8 +6,9 @@ With interest I = patience of the user + quality of the video + match of tastes 
     Y = loop(exp(N(a, sigma_skip)))         a quick skip, with probability (1 - p0) p1(surface, user, I)
     Y = loop(exp(N(b(I, duration), sigma))) otherwise
 
-where loop(x) = x up to the video's duration d and d (x / d)^power beyond: what would go on past the end loops a little.
-Mean and CDF are closed forms of the lognormal; samples are rounded to milliseconds as a log does.
+where loop (loops.py) turns how long a user would stay into watch time: the same up to the video's duration, little
+more just beyond it, loops for who would stay much longer. Mean and CDF are closed forms of the lognormal; samples are
+rounded to milliseconds as a log does.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 import polars as pl
 from scipy.special import expit, ndtr
 
+from watchline.data.synthetic.loops import LoopCurve
 from watchline.data.synthetic.parameters import NUM_TOPICS, Parameters
 from watchline.data.tables import read_parquet, write_parquet
 
@@ -63,6 +65,11 @@ class Law:
     def _video(self) -> dict[str, np.ndarray]:
         return {name: self.videos[name].to_numpy() for name in VIDEO_STATE}
 
+    @cached_property
+    def _curve(self) -> LoopCurve:
+        p = self.parameters
+        return LoopCurve(p.end_power, p.loop_from, p.loop_power)
+
     def match(self, user_id: np.ndarray, video_id: np.ndarray, day: np.ndarray) -> np.ndarray:
         """How well the videos' topics suit the users, float64 (N,); `day` = local days since the first, fractional."""
         p, video = self.parameters, self._video
@@ -95,7 +102,8 @@ class Law:
         zero_N = expit(p.zero_logit_S[surface] + user["zero_logit"][user_id] + p.zero_slope * interest_N)
         skip_logit_N = p.skip_logit + p.skip_logit_S[surface] + user["skip_logit"][user_id]
         duration_N = video["duration_s"][video_id]
-        length_N = p.duration_slope * (np.log(duration_N) - p.duration_log_s)
+        log_ratio_N = np.log(duration_N) - p.duration_log_s
+        length_N = (p.duration_slope + p.duration_bend * log_ratio_N) * log_ratio_N
         return Components(
             zero_N=zero_N,
             skip_N=(1.0 - zero_N) * expit(skip_logit_N + p.skip_slope * interest_N),
@@ -109,8 +117,8 @@ class Law:
     ) -> np.ndarray:
         """Expected watch time in seconds, float64 (N,); exact but for the rounding of samples to milliseconds."""
         c, p = self.components(user_id, video_id, surface, exposed_at), self.parameters
-        skip_s_N = _mean_looped(c.skip_log_N, p.skip_sigma, c.duration_s_N, p.loop_power)
-        watch_s_N = _mean_looped(c.watch_log_N, p.watch_sigma, c.duration_s_N, p.loop_power)
+        skip_s_N = self._curve.mean(c.skip_log_N, p.skip_sigma, c.duration_s_N)
+        watch_s_N = self._curve.mean(c.watch_log_N, p.watch_sigma, c.duration_s_N)
         return c.skip_N * skip_s_N + (1.0 - c.zero_N - c.skip_N) * watch_s_N
 
     def sample(
@@ -127,7 +135,7 @@ class Law:
         noise_N = generator.standard_normal(len(c.zero_N))
         is_skip_N = kind_N < c.zero_N + c.skip_N
         log_N = np.where(is_skip_N, c.skip_log_N + p.skip_sigma * noise_N, c.watch_log_N + p.watch_sigma * noise_N)
-        milliseconds_N = np.rint(1000.0 * _loop(np.exp(log_N), c.duration_s_N, p.loop_power))
+        milliseconds_N = np.rint(1000.0 * self._curve.apply(np.exp(log_N), c.duration_s_N))
         return np.where(kind_N < c.zero_N, 0.0, milliseconds_N) / 1000.0
 
     def cdf(
@@ -156,7 +164,7 @@ class Law:
     def _cdf(self, c: Components, watch_time_s: np.ndarray) -> np.ndarray:
         p = self.parameters
         with np.errstate(divide="ignore"):
-            log_N = np.log(_unloop(np.maximum(watch_time_s, 0.0), c.duration_s_N, p.loop_power))
+            log_N = np.log(self._curve.invert(np.maximum(watch_time_s, 0.0), c.duration_s_N))
         skip_N = ndtr((log_N - c.skip_log_N) / p.skip_sigma)
         watch_N = ndtr((log_N - c.watch_log_N) / p.watch_sigma)
         cdf_N = c.zero_N + c.skip_N * skip_N + (1.0 - c.zero_N - c.skip_N) * watch_N
@@ -194,20 +202,3 @@ class Law:
             if not np.array_equal(table[key].to_numpy(), np.arange(len(table))):
                 raise ValueError(f"{directory}: {key} must be 0, 1, 2, ...; run `dvc checkout` to get the law back")
         return cls(parameters, *tables)
-
-
-def _loop(x_s: np.ndarray, duration_s: np.ndarray, power: float) -> np.ndarray:
-    return np.where(x_s <= duration_s, x_s, duration_s * np.maximum(x_s / duration_s, 1.0) ** power)
-
-
-def _unloop(y_s: np.ndarray, duration_s: np.ndarray, power: float) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        return np.where(y_s <= duration_s, y_s, duration_s * np.maximum(y_s / duration_s, 1.0) ** (1.0 / power))
-
-
-def _mean_looped(log_N: np.ndarray, sigma: float, duration_s_N: np.ndarray, power: float) -> np.ndarray:
-    """Mean of loop(X), ln X ~ N(log, sigma): two partial moments of the lognormal, below and beyond the duration."""
-    end_N = (np.log(duration_s_N) - log_N) / sigma
-    inside_N = np.exp(log_N + 0.5 * sigma**2) * ndtr(end_N - sigma)
-    moment_N = np.exp(power * log_N + 0.5 * (power * sigma) ** 2)
-    return inside_N + duration_s_N ** (1.0 - power) * moment_N * ndtr(power * sigma - end_N)

@@ -15,16 +15,17 @@ import numpy as np
 NUM_CLUSTERS = 6
 NUM_TOPICS = 12
 STREAM_PARAMETERS = 0
+PATIENCE, SKIP_SPREAD = 0.55, 0.7  # standard deviations over users
 
 # surface: share of exposures, logit of a play that never starts, shift of interest, shift of the skip's logit
 SURFACES = (
     (0.090, 2.65, -0.60, 0.3),
     (0.755, -5.60, 0.00, 0.0),
-    (0.030, -5.60, 0.05, -0.1),
+    (0.030, -5.60, 0.00, 0.0),
     (0.005, 3.60, -0.90, 0.5),
-    (0.060, -3.60, 0.35, -0.9),
+    (0.060, -3.60, 0.20, -0.9),
     (0.004, -5.60, -0.45, 0.3),
-    (0.050, -7.50, -1.00, 0.4),
+    (0.050, -7.50, -1.25, 0.3),
     (0.003, 0.80, 0.20, 0.0),
     (0.003, 3.40, -0.60, 0.3),
 )
@@ -75,16 +76,19 @@ class Parameters:
     phase_CK: np.ndarray
     turn_CK: np.ndarray
     zero_slope: float = -0.35
-    skip_logit: float = -0.72
+    skip_logit: float = -0.58
     skip_slope: float = -0.95
     skip_log_s: float = 0.28
     skip_sigma: float = 0.85
-    watch_log_s: float = 2.75
+    watch_log_s: float = 2.52
     watch_slope: float = 0.95
     watch_sigma: float = 1.22
-    duration_slope: float = 0.28
+    duration_slope: float = 0.08
+    duration_bend: float = -0.09
     duration_log_s: float = 4.1
-    loop_power: float = 0.30
+    end_power: float = 0.10
+    loop_from: float = 2.0
+    loop_power: float = 0.45
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and lists."""
@@ -101,16 +105,25 @@ class Parameters:
         return cls(**(plain | arrays | {"first_day": date.fromisoformat(values["first_day"])}))
 
 
+def surface_shares() -> np.ndarray:
+    """Share of exposures by surface, (S,); sums to 1."""
+    shares_S = np.array([share for share, *_ in SURFACES])
+    return shares_S / shares_S.sum()
+
+
 def draw_parameters(generator: np.random.Generator, first_day: date, utc_offset_hours: int, drift: float) -> Parameters:
     """The law's numbers; what is not fixed above is drawn. `drift` multiplies how fast tastes turn."""
     surfaces_S4 = np.array(SURFACES)
     share_H = np.array(HOURS) / np.sum(HOURS)
     shape_CK = (NUM_CLUSTERS, NUM_TOPICS)
-    direction_CK = generator.choice([-1.0, 1.0], shape_CK)
+    # Phases spread evenly over a cluster's topics: what one topic gains another loses, and the daily mean stays put.
+    topic_CK = np.argsort(generator.random(shape_CK), axis=1)
+    direction_C1 = generator.choice([-1.0, 1.0], (NUM_CLUSTERS, 1))
+    period_days_C1 = generator.uniform(17.0, 27.0, (NUM_CLUSTERS, 1))
     return Parameters(
         first_day=first_day,
         utc_offset_hours=utc_offset_hours,
-        share_S=surfaces_S4[:, 0] / surfaces_S4[:, 0].sum(),
+        share_S=surface_shares(),
         zero_logit_S=surfaces_S4[:, 1],
         interest_S=surfaces_S4[:, 2],
         skip_logit_S=surfaces_S4[:, 3],
@@ -118,7 +131,7 @@ def draw_parameters(generator: np.random.Generator, first_day: date, utc_offset_
         interest_H=0.12 * np.sin((np.arange(24) - 6.0) * np.pi / 12.0),
         topic_shown_SK=generator.normal(0.0, 0.5, (len(SURFACES), NUM_TOPICS)),
         taste_CK=generator.normal(0.0, 0.25, shape_CK),
-        swing_CK=generator.uniform(0.6, 1.1, shape_CK),
-        phase_CK=generator.uniform(0.0, 2.0 * np.pi, shape_CK),
-        turn_CK=drift * direction_CK * 2.0 * np.pi / generator.uniform(18.0, 32.0, shape_CK),
+        swing_CK=generator.uniform(0.7, 1.2, shape_CK),
+        phase_CK=2.0 * np.pi * topic_CK / NUM_TOPICS,
+        turn_CK=np.broadcast_to(drift * direction_C1 * 2.0 * np.pi / period_days_C1, shape_CK),
     )

@@ -13,7 +13,14 @@ import polars as pl
 
 from watchline.data.synthetic.config import SyntheticConfig, day_generator
 from watchline.data.synthetic.law import TASTES
-from watchline.data.synthetic.parameters import NUM_CLUSTERS, NUM_TOPICS
+from watchline.data.synthetic.parameters import (
+    NUM_CLUSTERS,
+    NUM_TOPICS,
+    PATIENCE,
+    SKIP_SPREAD,
+    SURFACES,
+    surface_shares,
+)
 from watchline.data.synthetic.profiles import user_profile, video_profile
 
 STREAM_USERS, STREAM_VIDEOS = 1, 2
@@ -53,15 +60,17 @@ def _cohort_size(config: SyntheticConfig, day: int, first: float, new: float) ->
 def _draw_users(generator: np.random.Generator, config: SyntheticConfig, day: int, first_id: int) -> pl.DataFrame:
     count = _cohort_size(config, day, FIRST_USERS, NEW_USERS)
     cluster = generator.choice(NUM_CLUSTERS, count, p=np.array([0.26, 0.22, 0.19, 0.14, 0.11, 0.08]))
-    patience = generator.normal(0.0, 0.45, count)
+    patience = generator.normal(0.0, PATIENCE, count)
     tastes_UK = generator.normal(0.0, 0.22, (count, NUM_TOPICS))
     state = {
         "user_id": np.arange(first_id, first_id + count),
         "arrival": np.full(count, day),
         "activity": np.exp(generator.normal(0.0, 0.75, count)),
         "patience": patience,
+        "home_surface": generator.choice(len(SURFACES), count, p=surface_shares()),
+        "loyalty": generator.uniform(0.3, 1.0, count),
         "zero_logit": generator.normal(0.0, 0.5, count),
-        "skip_logit": generator.normal(0.0, 0.7, count),
+        "skip_logit": generator.normal(0.0, SKIP_SPREAD, count),
         "cluster": cluster,
         **dict(zip(TASTES, tastes_UK.T, strict=True)),
     }
@@ -71,7 +80,7 @@ def _draw_users(generator: np.random.Generator, config: SyntheticConfig, day: in
 def _draw_authors(generator: np.random.Generator, config: SyntheticConfig, day: int) -> np.ndarray:
     """Quality, fame and log-weights of topics of the authors who arrive on `day`, (A, 2 + K)."""
     count = max(1 if day else 8, round(0.3 * _cohort_size(config, day, FIRST_VIDEOS, NEW_VIDEOS)))
-    quality_fame_A2 = np.column_stack([generator.normal(0.0, 0.35, count), generator.normal(0.0, 0.5, count)])
+    quality_fame_A2 = np.column_stack([generator.normal(0.0, 0.5, count), generator.normal(0.0, 0.5, count)])
     return np.column_stack([quality_fame_A2, generator.normal(0.0, 1.4, (count, NUM_TOPICS))])
 
 
@@ -82,22 +91,30 @@ def _draw_videos(
     author = generator.integers(0, len(authors), count)
     topics_VK = authors[author, 2:] + generator.gumbel(0.0, 1.0, (count, NUM_TOPICS))
     ranked_VK = np.argsort(-topics_VK, axis=1, kind="stable")
-    quality = authors[author, 0] + generator.normal(0.0, 0.35, count)
+    quality = authors[author, 0] + generator.normal(0.0, 0.5, count)
+    fame = authors[author, 1] + 0.35 * quality
     has_second = generator.random(count) < 0.35
     age = np.floor(generator.exponential(6.0, count)) if day == 0 else np.zeros(count)
-    duration_s = np.clip(np.exp(generator.normal(4.22, 1.03, count)), 5.0, 1200.0)
+    is_known = generator.random(count) >= UNKNOWN_DURATION * config.defects
+    duration_s = _draw_durations(generator, count)
     state = {
         "video_id": np.arange(first_id, first_id + count),
         "arrival": np.full(count, day),
         "uploaded": day - age.astype(np.int64),
-        "popularity": np.exp(authors[author, 1] + 0.35 * quality + generator.normal(0.0, 1.0, count)),
+        "popularity": np.where(is_known, 1.0, 0.5) * np.exp(fame + generator.normal(0.0, 1.0, count)),
         "duration_s": np.rint(duration_s * 1000.0) / 1000.0,
         "quality": quality,
         "topic": ranked_VK[:, 0],
         "second_topic": ranked_VK[:, 1],
         "second_weight": np.where(has_second, 0.35, 0.0),
-        "is_duration_known": generator.random(count) >= UNKNOWN_DURATION * config.defects,
+        "is_duration_known": is_known,
         "author_id": author,
     }
     uploaded_on = [config.first_day + timedelta(days=int(d)) for d in state["uploaded"]]
     return pl.DataFrame(state | video_profile(generator, state, uploaded_on, defects=config.defects))
+
+
+def _draw_durations(generator: np.random.Generator, count: int) -> np.ndarray:
+    """Lognormal seconds, at least 5, thinned above five minutes."""
+    duration_s = np.maximum(np.exp(generator.normal(4.25, 1.12, count)), 5.0)
+    return np.where(duration_s > 300.0, 300.0 * (duration_s / 300.0) ** 0.5, duration_s)

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from watchline.data.schema import SEGMENTS
+from watchline.data.synthetic.parameters import PATIENCE, SKIP_SPREAD
 
 # Number of values of the anonymised codes, as in the real user table; 1, 9 and 10 tell of hidden state.
 SEGMENT_SIZES = (2, 7, 50, 1471, 16, 34, 3, 118, 454, 7, 5, 5, 2, 2, 2, 2, 2, 2)
@@ -56,9 +57,9 @@ def _segments(generator: np.random.Generator, state: dict[str, np.ndarray], defe
         if i == 1:  # the user's cluster, wrong for one in eight
             values = np.where(generator.random(count) < 0.875, state["cluster"], values)
         if i == 9:  # patience in seven levels, blurred
-            values = _levels(state["patience"] / 0.45 + generator.normal(0.0, 0.7, count), size)
+            values = _levels(state["patience"] / PATIENCE + generator.normal(0.0, 0.7, count), size)
         if i == 10:  # readiness to skip in five levels, blurred
-            values = _levels(state["skip_logit"] / 0.7 + generator.normal(0.0, 0.7, count), size)
+            values = _levels(state["skip_logit"] / SKIP_SPREAD + generator.normal(0.0, 0.7, count), size)
         columns[name] = _with_nulls(generator, values, SEGMENT_NULLS.get(i, 0.0) * defects)
     return columns
 
