@@ -75,8 +75,9 @@ def _asked(exposures: pl.DataFrame) -> tuple[NDArray[Any], NDArray[Any], NDArray
     return user, video, surface, exposures["exposed_at"].dt.replace_time_zone(None).to_numpy()
 
 
-# User and video ids are left out: two days are too few to learn 10,000s of them, and no arm should win by an id alone.
-_ID_COLUMNS = frozenset({"user_id", "video_id", "exposure_id"})
+# Columns of many codes (users, videos, authors) are left out: two days are too few to learn each of them.
+_MAX_CATEGORIES = 64
+_ID_COLUMNS = frozenset({"user_id", "video_id"})
 
 
 class RewardModelEnvironment:
@@ -103,8 +104,6 @@ class RewardModelEnvironment:
         num_threads: int = 2,
     ) -> None:
         """Fit on labelled rows of `exposures`; raises ValueError when half of the users has fewer rows than bins."""
-        used = [name for name in columns.categorical if name not in _ID_COLUMNS]
-        self.columns = Columns(columns.label, columns.keys, tuple(used), columns.numeric)
         is_fit = assign(exposures["user_id"].to_numpy(), f"reward-{seed}") == 0
         fit, held_out = exposures.filter(is_fit), exposures.filter(~is_fit)
         if min(len(fit), len(held_out)) < num_bins:
@@ -112,6 +111,9 @@ class RewardModelEnvironment:
                 f"{len(exposures)} labelled rows of {exposures['user_id'].n_unique()} users are too few for a reward "
                 f"model with {num_bins} bins; lengthen window.eval_days or take abtest.environment=oracle"
             )
+        few = [name for name in columns.categorical if fit[name].n_unique() <= _MAX_CATEGORIES]
+        used = tuple(name for name in few if name not in _ID_COLUMNS)
+        self.columns = Columns(columns.label, columns.keys, used, columns.numeric)
         self._encoder = TableEncoder.fit(fit, self.columns, TableEncoderConfig())
         self._booster = self._fit_trees(fit, seed, num_trees, num_threads)
         self._fit_answers(held_out, num_bins)

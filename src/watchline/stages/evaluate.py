@@ -10,6 +10,7 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,19 @@ from watchline.data.splits import Window
 from watchline.data.tables import read_days, write_parquet
 from watchline.models import load_model
 from watchline.models.base import STATISTIC_OF_METRIC, Columns
-from watchline.report import Best, Facts, Page, Table, Text, charts, write_json
+from watchline.report import write_json
+from watchline.report.evaluate import build_page
 from watchline.stages import log, run_stage
 
 FINETUNED = "gr_finetuned"
 STATISTICS = ("median", "mean", "expected_rank")
 SECONDS = ("median", "mean")  # the statistics that are watch times, not ranks
+OF_ORDER = ("xauc", "xauc_all_pairs", "gauc")
 
 # Metric of a model -> the statistic it is computed from.
 STATISTIC = {
     **STATISTIC_OF_METRIC,
-    "xauc_all_pairs": STATISTIC_OF_METRIC["xauc"],
-    "gauc": STATISTIC_OF_METRIC["xauc"],
+    **dict.fromkeys(OF_ORDER, STATISTIC_OF_METRIC["xauc"]),
     "calibration": "mean",
     "mae_near_zero_s": STATISTIC_OF_METRIC["mae_s"],
     "bias_near_zero_s": STATISTIC_OF_METRIC["mae_s"],
@@ -48,16 +50,6 @@ METRIC: dict[str, Callable[..., float]] = {
     "calibration": metrics.calibration,
     "mae_near_zero_s": metrics.mae_near_zero,
     "bias_near_zero_s": metrics.bias_near_zero,
-}
-TITLE = {
-    "mae_s": "MAE s",
-    "rmse_s": "RMSE s",
-    "xauc": "XAUC",
-    "xauc_all_pairs": "XAUC, all pairs",
-    "gauc": "GAUC",
-    "calibration": "calibration",
-    "mae_near_zero_s": "MAE s, labels < 1 s",
-    "bias_near_zero_s": "bias s, labels < 1 s",
 }
 
 
@@ -74,7 +66,7 @@ class EvaluateConfig(Config):
     @field_validator("duration_edges_s", "watch_time_edges_s", "activity_edges")
     @classmethod
     def _rising(cls, edges: list[float]) -> list[float]:
-        if any(high <= low for low, high in zip(edges, edges[1:])):  # noqa: RUF007
+        if any(high <= low for low, high in pairwise(edges)):
             raise ValueError("bucket edges must rise")
         return edges
 
@@ -87,12 +79,24 @@ class Evaluation:
     user: np.ndarray
     predictions: dict[str, dict[str, np.ndarray]]
 
-    def metric(self, name: str, model: str, statistic: str | None = None, rows: np.ndarray | None = None) -> float:
-        """One metric of one model, by its own statistic unless another is named, on a subset of rows if given."""
+    def metric(
+        self, name: str, model: str, statistic: str | None = None, rows: np.ndarray | None = None
+    ) -> float | None:
+        """One metric of one model, by its own statistic unless another is named; None where it is not defined."""
         take = slice(None) if rows is None else rows
         score = self.predictions[model][statistic or STATISTIC[name]][take]
         users = (self.user[take],) if name == "gauc" else ()
-        return METRIC[name](self.label[take], score, *users)
+        return _plain(METRIC[name](self.label[take], score, *users))
+
+
+@dataclass(frozen=True)
+class Slices:
+    """One way to cut the eval rows: bucket (B,) of each row, -1 for none, and the buckets' names."""
+
+    title: str
+    bucket: np.ndarray
+    names: list[str]
+    note: str = ""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -107,24 +111,26 @@ def main(argv: list[str] | None = None) -> None:
     columns = Columns.read(paths.features / "schema.json")
 
     table = read_days(paths.features / "table", window.split_days("eval"))
-    if not len(table):
-        raise ConfigError(f"{paths.features}: no rows on the eval days {window.ranges['eval']}; move window.end")
+    if table.is_empty():
+        raise ConfigError(f"{paths.features}: no rows on the eval days; move window.end to days that have exposures")
     history = read_days(paths.features / "table", window.split_days("train"), ["user_id", "video_id"])
     predictions = {name: predict(paths.models / name, name, table, paths.out) for name in names}
     evaluation = Evaluation(table[columns.label].to_numpy(), table["user_id"].to_numpy(), predictions)
 
     result = measure(evaluation, config, window)
+    details = detail(evaluation, cut(table, history, columns.label, config), config)
     write_json(paths.report / "metrics.json", result)
-    slices = cut(table, history, columns.label, config)
-    page(result, evaluation, slices, config, window).write(paths.report / "index.html")
-    for name in names:
-        log(f"{name}: MAE {result['models'][name]['mae_s']:.3f} s, XAUC {result['models'][name]['xauc']:.4f}")
+    build_page(result, details).write(paths.report / "index.html")
+    for name, values in result["models"].items():
+        log(
+            f"{name}: MAE {values['mae_s']:.3f} s, RMSE {values['rmse_s']:.3f} s, XAUC {values['xauc'] or math.nan:.4f}"
+        )
 
 
 def model_names(listed: Sequence[str], models_dir: Path) -> list[str]:
     """The models of `params.models` in order, and the fine-tuned one where there is one."""
     names = list(dict.fromkeys(listed))
-    if (models_dir / FINETUNED).is_dir():
+    if (models_dir / FINETUNED).is_dir() and FINETUNED not in names:
         names.append(FINETUNED)
     if not names:
         raise ConfigError("params.yaml: models is empty; list at least one model to evaluate")
@@ -136,8 +142,13 @@ def predict(model_dir: Path, name: str, table: pl.DataFrame, out: Path) -> dict[
     model = load_model(model_dir)
     missing = [statistic for statistic in STATISTICS if statistic not in model.statistics]
     if missing:
-        raise ValueError(f"{model_dir}: model {name!r} cannot predict {', '.join(missing)}; metrics need {STATISTICS}")
+        raise ValueError(
+            f"{model_dir}: model {name!r} has no {', '.join(missing)}, which the metrics are computed from"
+        )
     values = model.predict(table, STATISTICS)
+    broken = {key: int((~np.isfinite(values[key])).sum()) for key in STATISTICS if not np.isfinite(values[key]).all()}
+    if broken:
+        raise ValueError(f"{model_dir}: predictions that are not finite, of {len(table)} rows: {broken}; train it anew")
     frame = table.select("exposure_id", "user_id", "date", "watch_time_s")
     write_parquet(frame.with_columns(pl.Series(key, values[key]) for key in STATISTICS), out / f"{name}.parquet")
     log(f"{name}: predicted {len(table):,} rows")
@@ -149,7 +160,7 @@ def measure(evaluation: Evaluation, config: EvaluateConfig, window: Window) -> d
     first, last = window.ranges["eval"]
     result: dict[str, Any] = {
         "models": {
-            name: {"rows": len(evaluation.label), **{key: _plain(evaluation.metric(key, name)) for key in METRIC}}
+            name: {"rows": len(evaluation.label), **{key: evaluation.metric(key, name) for key in METRIC}}
             for name in evaluation.predictions
         },
         "statistics": STATISTIC,
@@ -183,8 +194,7 @@ def differences(evaluation: Evaluation, config: EvaluateConfig) -> dict[str, dic
             continue
         found[name] = {}
         for metric in metrics.BOOTSTRAP_METRICS:
-            statistic = STATISTIC[metric]
-            pair = (candidate[statistic], baseline[statistic])
+            pair = candidate[STATISTIC[metric]], baseline[STATISTIC[metric]]
             interval = metrics.paired_bootstrap(
                 metric, evaluation.label, *pair, evaluation.user, config.replicates, config.seed
             )
@@ -192,44 +202,33 @@ def differences(evaluation: Evaluation, config: EvaluateConfig) -> dict[str, dic
     return found
 
 
-@dataclass(frozen=True)
-class Slices:
-    """One way to cut the eval rows: bucket (B,) of each row, and the buckets' names."""
-
-    title: str
-    note: str
-    bucket: np.ndarray
-    names: list[str]
-
-
 def cut(table: pl.DataFrame, history: pl.DataFrame, label: str, config: EvaluateConfig) -> list[Slices]:
     """The page's slices: duration, watch time, user activity, users and videos never seen on the training days."""
-    shown_user = _times_seen(table, history, "user_id")
-    shown_video = _times_seen(table, history, "video_id")
+    of_user, of_video = _times_seen(table, history, "user_id"), _times_seen(table, history, "video_id")
     duration = table["duration_s"].cast(pl.Float64).fill_null(math.nan).to_numpy()
-    by_duration = metrics.bucket_index(duration, config.duration_edges_s)
-    duration_names = metrics.bucket_names(config.duration_edges_s, "s")
-    by_watch = metrics.bucket_index(table[label].to_numpy(), config.watch_time_edges_s)
     return [
-        Slices("Video duration", "", by_duration, duration_names),
+        Slices(
+            "Video duration",
+            metrics.bucket_index(duration, config.duration_edges_s),
+            metrics.bucket_names(config.duration_edges_s, "s"),
+        ),
         Slices(
             "Watch time",
-            "Buckets of the label itself: errors on each side show where a model shrinks towards the middle, not which "
-            "model is better.",
-            by_watch,
+            metrics.bucket_index(table[label].to_numpy(), config.watch_time_edges_s),
             metrics.bucket_names(config.watch_time_edges_s, "s"),
+            "Buckets of the label itself: they show where a model shrinks to the middle, not which model is better.",
         ),
         Slices(
             "User activity",
-            "Exposures of the user on the training days.",
-            metrics.bucket_index(shown_user, config.activity_edges),
+            metrics.bucket_index(of_user, config.activity_edges),
             metrics.bucket_names(config.activity_edges),
+            "Exposures of the user on the training days.",
         ),
         Slices(
             "Cold users and videos",
-            "Cold: no exposure on the training days.",
-            2 * (shown_user == 0) + (shown_video == 0),
+            2 * (of_user == 0) + (of_video == 0),
             ["known user, known video", "known user, cold video", "cold user, known video", "cold user, cold video"],
+            "Cold: no exposure on the training days.",
         ),
     ]
 
@@ -240,132 +239,45 @@ def _times_seen(table: pl.DataFrame, history: pl.DataFrame, key: str) -> np.ndar
     return seen.fill_null(0).to_numpy().astype(np.int64)
 
 
-# -- page -------------------------------------------------------------------------------------------------------------
+def detail(evaluation: Evaluation, slices: list[Slices], config: EvaluateConfig) -> dict[str, Any]:
+    """What the page shows beyond metrics.json, as plain numbers."""
+    models = evaluation.predictions
+    return {
+        "by_statistic": [
+            {"model": name, "statistic": statistic, **_by_statistic(evaluation, name, statistic)}
+            for name in models
+            for statistic in STATISTICS
+        ],
+        "deciles": {
+            name: metrics.calibration_by_decile(evaluation.label, values["mean"]) for name, values in models.items()
+        },
+        "slices": [{"title": part.title, "note": part.note, "rows": _by_bucket(evaluation, part)} for part in slices],
+        "replicates": config.replicates,
+    }
 
 
-def page(
-    result: dict[str, Any], evaluation: Evaluation, slices: list[Slices], config: EvaluateConfig, window: Window
-) -> Page:
-    """The page of the stage: leaderboard, differences, every statistic, calibration, slices."""
-    first, last = window.ranges["eval"]
-    lead = f"{len(evaluation.label):,} exposures of {result['users']:,} users, {first} to {last}."
-    built = Page("evaluate", "Offline evaluation", lead)
-    built.section("Models", leaderboard(result), note="Each column names the statistic that the model was asked for.")
-    if result.get("differences"):
-        add_differences(built, result, config)
-    built.section(
-        "Every statistic of every model",
-        statistics_table(evaluation),
-        note="The statistic must match the metric: the median minimises MAE, the mean RMSE; XAUC only looks at order.",
-    )
-    add_calibration(built, evaluation)
-    for part in slices:
-        built.section(part.title, slice_table(evaluation, part), note=part.note)
-    built.section("Definitions", Text(DEFINITIONS), Facts({"bootstrap replicates": config.replicates}))
-    return built
+def _by_statistic(evaluation: Evaluation, model: str, statistic: str) -> dict[str, float | None]:
+    """Errors in seconds only where the statistic is a watch time, ordering of any."""
+    shown = ("mae_s", "rmse_s", *OF_ORDER, "calibration")
+    return {
+        key: evaluation.metric(key, model, statistic) if statistic in SECONDS or key in OF_ORDER else None
+        for key in shown
+    }
 
 
-DEFINITIONS = (
-    "XAUC: share of the pairs of exposures with different watch times that the score orders correctly, ties 1/2. "
-    "XAUC, all pairs: pairs with equal watch times count 0 and stay in the denominator. GAUC: XAUC within each user, "
-    "weighted by pairs. Calibration: mean prediction / mean watch time. Best constant: the single number that is best "
-    "on these very rows, so no constant known beforehand does better. Intervals: paired bootstrap by user, 95 %."
-)
-
-
-# How far a value is from ideal; what has the least is marked as the best of its column.
-_DISTANCE: dict[str, Callable[[float], float]] = {
-    "calibration": lambda value: abs(math.log(value)) if value > 0 else math.inf,
-    "bias_near_zero_s": abs,
-    **dict.fromkeys(("xauc", "xauc_all_pairs", "gauc"), lambda value: -value),
-    **dict.fromkeys(("mae_s", "rmse_s", "mae_near_zero_s"), float),
-}
-
-
-def leaderboard(result: dict[str, Any]) -> Table:
-    """Models against metrics, the best of each column marked, with the best constant as the last row."""
-    headers = {key: f"{TITLE[key]} ({STATISTIC[key].replace('_', ' ')})" for key in METRIC}
-    rows: list[list[Any]] = [[name, *(values[key] for key in METRIC)] for name, values in result["models"].items()]
-    for column, key in enumerate(METRIC, start=1):
-        known = [row for row in rows if row[column] is not None]
-        if len(known) > 1:
-            best = min(known, key=lambda row: _DISTANCE[key](row[column]))
-            best[column] = Best(best[column])
-    constant = result["best_constant"]
-    rows.append(["best constant", *(constant.get(key) for key in METRIC)])
-    return Table(["model", *headers.values()], rows, formats={headers[key]: _format(key) for key in METRIC})
-
-
-def add_differences(built: Page, result: dict[str, Any], config: EvaluateConfig) -> None:
-    """A table of all differences, and one chart each for MAE and XAUC."""
-    rows = [
-        [name, TITLE[metric], STATISTIC[metric].replace("_", " "), *(interval[k] for k in ("value", "low", "high"))]
-        for name, by_metric in result["differences"].items()
-        for metric, interval in by_metric.items()
-    ]
-    columns = ["model", "metric", "statistic", "difference", "low", "high"]
-    table = Table(columns, rows, formats=dict.fromkeys(columns[3:], "+.4f"))
-    names = list(result["differences"])
-    figures = []
-    for metric in ("mae_s", "xauc"):
-        found = [result["differences"][name][metric] for name in names]
-        if all(value is not None for interval in found for value in interval.values()):
-            ends = [[interval[key] for interval in found] for key in ("value", "low", "high")]
-            label = f"{TITLE[metric]}, model minus {config.baseline}"
-            figures.append(charts.interval_chart(names, *ends, x_label=label, title=TITLE[metric]))
-    note = f"Model minus {config.baseline} on the same rows, 95 % interval of the paired bootstrap by user."
-    built.section(f"Differences from {config.baseline}", table, *figures, note=note)
-
-
-def statistics_table(evaluation: Evaluation) -> Table:
-    """A row per model and statistic; errors in seconds only where the statistic is a watch time."""
-    shown = ("mae_s", "rmse_s", "xauc", "xauc_all_pairs", "gauc", "calibration")
-    rows: list[list[Any]] = []
-    for name in evaluation.predictions:
-        for statistic in STATISTICS:
-            in_seconds = statistic in SECONDS
-            values = [
-                _plain(evaluation.metric(key, name, statistic)) if in_seconds or "auc" in key else None for key in shown
-            ]
-            rows.append([name, statistic.replace("_", " "), *values])
-    columns = ["model", "statistic", *(TITLE[key] for key in shown)]
-    return Table(columns, rows, formats={TITLE[key]: _format(key) for key in shown})
-
-
-def add_calibration(built: Page, evaluation: Evaluation) -> None:
-    """Mean label against mean prediction by decile of the prediction, as a chart and a table."""
-    series: dict[str, tuple[list[float], list[float]]] = {}
-    rows = []
-    for name, values in evaluation.predictions.items():
-        bins = metrics.calibration_by_decile(evaluation.label, values["mean"])
-        series[name] = ([b["mean_prediction_s"] for b in bins], [b["mean_label_s"] for b in bins])
-        rows += [[name, b["bin"], b["rows"], b["mean_prediction_s"], b["mean_label_s"]] for b in bins]
-    ends = [end for xs, _ in series.values() for end in (min(xs), max(xs))]
-    series["calibrated"] = ([min(ends), max(ends)], [min(ends), max(ends)])
-    chart = charts.line_chart(
-        series, x_label="mean prediction, s", y_label="mean watch time, s", title="Calibration by decile"
-    )
-    columns = ["model", "decile", "rows", "mean prediction s", "mean watch time s"]
-    table = Table(columns, rows, formats={columns[3]: ".2f", columns[4]: ".2f"})
-    built.section("Calibration", chart, table, note="Rows by rising predicted mean, ten parts of equal size.")
-
-
-def slice_table(evaluation: Evaluation, part: Slices) -> Table:
-    """Rows, share and mean watch time of each bucket, and MAE, XAUC and calibration of each model there."""
-    headers = {(key, name): f"{TITLE[key]} {name}" for key in ("mae_s", "xauc") for name in evaluation.predictions}
+def _by_bucket(evaluation: Evaluation, part: Slices) -> list[dict[str, Any]]:
     rows = []
     for bucket in np.unique(part.bucket):
-        of_bucket = part.bucket == bucket
-        title = part.names[bucket] if bucket >= 0 else "unknown"
-        values = [_plain(evaluation.metric(key, name, rows=of_bucket)) for key, name in headers]
-        rows.append([title, int(of_bucket.sum()), float(evaluation.label[of_bucket].mean()), *values])
-    columns = ["slice", "rows", "mean watch time s", *headers.values()]
-    formats = {columns[2]: ".2f"} | {header: _format(key) for (key, _), header in headers.items()}
-    return Table(columns, rows, formats=formats)
-
-
-def _format(metric: str) -> str:
-    return ".4f" if "auc" in metric else ".3f"
+        members = part.bucket == bucket
+        row: dict[str, Any] = {
+            "bucket": part.names[bucket] if bucket >= 0 else "unknown",
+            "rows": int(members.sum()),
+            "mean_label_s": float(evaluation.label[members].mean()),
+        }
+        for key in ("mae_s", "xauc"):
+            row[key] = {name: evaluation.metric(key, name, rows=members) for name in evaluation.predictions}
+        rows.append(row)
+    return rows
 
 
 def _plain(value: float) -> float | None:

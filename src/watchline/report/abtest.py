@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from watchline.experiment.statistics import ALPHA, SRM_ALARM
-from watchline.report import Callout, Facts, Page, Table, Text, Verdict, charts
+from watchline.report import charts
+from watchline.report.blocks import Callout, Facts, Table, Text, Verdict
+from watchline.report.page import Page
 
 ENVIRONMENT = {
     "oracle": (

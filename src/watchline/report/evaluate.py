@@ -1,0 +1,140 @@
+"""The page of the evaluate stage, from plain numbers: leaderboard, differences, statistics, calibration, slices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from watchline.report import charts
+from watchline.report.blocks import Best, Facts, Table, Text
+from watchline.report.page import Page
+
+TITLE = {
+    "mae_s": "MAE s",
+    "rmse_s": "RMSE s",
+    "xauc": "XAUC",
+    "xauc_all_pairs": "XAUC, all pairs",
+    "gauc": "GAUC",
+    "calibration": "calibration",
+    "mae_near_zero_s": "MAE s, labels < 1 s",
+    "bias_near_zero_s": "bias s, labels < 1 s",
+}
+
+# How far a value is from ideal; what has the least is marked as the best of its column.
+DISTANCE: dict[str, Callable[[float], float]] = {
+    "calibration": lambda value: abs(math.log(value)) if value > 0 else math.inf,
+    "bias_near_zero_s": abs,
+    **dict.fromkeys(("xauc", "xauc_all_pairs", "gauc"), lambda value: -value),
+    **dict.fromkeys(("mae_s", "rmse_s", "mae_near_zero_s"), float),
+}
+
+DEFINITIONS = (
+    "XAUC: share of the pairs of exposures with different watch times that the score orders correctly, ties 1/2. "
+    "XAUC, all pairs: pairs with equal watch times count 0 and stay in the denominator. GAUC: XAUC within each user, "
+    "weighted by pairs. Calibration: mean prediction / mean watch time. Best constant: the single number that is best "
+    "on these very rows, so no constant known beforehand does better. Intervals: paired bootstrap by user, 95 %."
+)
+
+
+def build_page(result: Mapping[str, Any], details: Mapping[str, Any]) -> Page:
+    """The page; `result` is the content of metrics.json, `details` what `watchline.stages.evaluate.detail` gives."""
+    window = result["window"]
+    rows = next(iter(result["models"].values()))["rows"]
+    lead = f"{rows:,} exposures of {result['users']:,} users, {window['eval_first']} to {window['eval_last']}."
+    page = Page("evaluate", "Offline evaluation", lead)
+    page.section("Models", _leaderboard(result), note="Each column names the statistic that the models were asked for.")
+    if result.get("differences"):
+        _add_differences(page, result)
+    note = "The statistic must match the metric: the median minimises MAE, the mean RMSE; XAUC looks at order alone."
+    page.section("Every statistic of every model", _statistics_table(details["by_statistic"]), note=note)
+    _add_calibration(page, details["deciles"])
+    for part in details["slices"]:
+        page.section(part["title"], _slice_table(part["rows"]), note=part["note"])
+    page.section("Definitions", Text(DEFINITIONS), Facts({"bootstrap replicates": details["replicates"]}))
+    return page
+
+
+def _leaderboard(result: Mapping[str, Any]) -> Table:
+    """Models against metrics, the best of each column marked, with the best constant as the last row."""
+    statistics = result["statistics"]
+    headers = {key: f"{title} ({_words(statistics[key])})" for key, title in TITLE.items()}
+    rows: list[list[Any]] = [[name, *(values[key] for key in TITLE)] for name, values in result["models"].items()]
+    for column, key in enumerate(TITLE, start=1):
+        _mark_best(rows, column, DISTANCE[key])
+    constant = result["best_constant"]
+    rows.append(["best constant", *(constant.get(key) for key in TITLE)])
+    return Table(["model", *headers.values()], rows, formats={headers[key]: _format(key) for key in TITLE})
+
+
+def _mark_best(rows: list[list[Any]], column: int, distance: Callable[[float], float]) -> None:
+    known = [row for row in rows if row[column] is not None]
+    if len(known) > 1:
+        best = min(known, key=lambda row: distance(row[column]))
+        best[column] = Best(best[column])
+
+
+def _add_differences(page: Page, result: Mapping[str, Any]) -> None:
+    """A table of all differences, and one chart each for MAE and XAUC."""
+    differences, baseline = result["differences"], result["baseline"]
+    rows = [
+        [name, TITLE[metric], _words(result["statistics"][metric]), *(found[end] for end in ("value", "low", "high"))]
+        for name, by_metric in differences.items()
+        for metric, found in by_metric.items()
+    ]
+    columns = ["model", "metric", "statistic", "difference", "low", "high"]
+    table = Table(columns, rows, formats=dict.fromkeys(columns[3:], "+.4f"))
+    figures = []
+    for metric in ("mae_s", "xauc"):
+        found = {name: by_metric[metric] for name, by_metric in differences.items()}
+        values, lows, highs = ([interval[end] for interval in found.values()] for end in ("value", "low", "high"))
+        if None not in [*values, *lows, *highs]:
+            label = f"{TITLE[metric]}, model minus {baseline}"
+            figures.append(charts.interval_chart(list(found), values, lows, highs, label, TITLE[metric]))
+    note = f"Model minus {baseline} on the same rows, 95 % interval of the paired bootstrap by user."
+    page.section(f"Differences from {baseline}", table, *figures, note=note)
+
+
+def _statistics_table(by_statistic: Sequence[Mapping[str, Any]]) -> Table:
+    metrics = [key for key in TITLE if key in by_statistic[0]]
+    rows = [[row["model"], _words(row["statistic"]), *(row[key] for key in metrics)] for row in by_statistic]
+    columns = ["model", "statistic", *(TITLE[key] for key in metrics)]
+    return Table(columns, rows, formats={TITLE[key]: _format(key) for key in metrics})
+
+
+def _add_calibration(page: Page, deciles: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+    """Mean label against mean prediction by decile of the prediction, as a chart and a table."""
+    series = {
+        name: ([part["mean_prediction_s"] for part in parts], [part["mean_label_s"] for part in parts])
+        for name, parts in deciles.items()
+    }
+    reach = [x for xs, _ in series.values() for x in xs]
+    series["calibrated"] = ([min(reach), max(reach)], [min(reach), max(reach)])
+    figure = charts.line_chart(series, "mean prediction, s", "mean watch time, s", "Calibration by decile")
+    keys = ["bin", "rows", "mean_prediction_s", "mean_label_s"]
+    columns = ["model", "decile", "rows", "mean prediction s", "mean watch time s"]
+    rows = [[name, *(part[key] for key in keys)] for name, parts in deciles.items() for part in parts]
+    table = Table(columns, rows, formats=dict.fromkeys(columns[3:], ".2f"))
+    page.section("Calibration", figure, table, note="Rows by rising predicted mean, ten parts of equal size.")
+
+
+def _slice_table(buckets: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows and mean watch time of each bucket, and MAE and XAUC of each model there."""
+    pairs = [(metric, model) for metric in ("mae_s", "xauc") for model in buckets[0]["mae_s"]]
+    headers = [f"{TITLE[metric]} {model}" for metric, model in pairs]
+    rows = [
+        [part["bucket"], part["rows"], part["mean_label_s"], *(part[metric][model] for metric, model in pairs)]
+        for part in buckets
+    ]
+    formats = {"mean watch time s": ".2f"} | {
+        header: _format(metric) for header, (metric, _) in zip(headers, pairs, strict=True)
+    }
+    return Table(["slice", "rows", "mean watch time s", *headers], rows, formats=formats)
+
+
+def _format(metric: str) -> str:
+    return ".4f" if "auc" in metric else ".3f"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
