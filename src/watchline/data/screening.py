@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import polars.selectors as cs
@@ -85,11 +86,18 @@ def columns_on_disk(tables: Path) -> pl.DataFrame:
 
 
 def screen_tables(
-    tables: Path, out: Path, limits: RowLimits, window: Window, source: Source, row_budget: int
+    tables: Path,
+    out: Path,
+    limits: RowLimits,
+    window: Window,
+    source: Source,
+    row_budget: int,
+    progress: Callable[[str], None] | None = None,
 ) -> Screening:
     """Split the tables of ingest into clean rows, written to `out` with exposure ids, and quarantined ones (returned).
 
-    The sample keeps whole users, one in `sampled_one_in`, so that it has at most about `row_budget` rows.
+    The sample keeps whole users, one in `sampled_one_in`, so that it has at most about `row_budget` rows. `progress`
+    gets a line for each day.
     Raises TableError for a file that cannot be read.
     """
     users = rules.screen(read_parquet(tables / "users.parquet"), rules.user_rules())
@@ -105,12 +113,13 @@ def screen_tables(
         source.filled.get("exposures", []),
     )
     one_in = max(1, -(-count_rows(tables, "exposures") // row_budget))
-    days = [
-        _screen_day(
-            tables, out, day, exposure_rules, one_in, checked_columns(limits, source, users.clean, videos.clean)
-        )
-        for day in days_on_disk(tables / "exposures")
-    ]
+    checked = checked_columns(limits, source, users.clean, videos.clean)
+    days = []
+    for day in days_on_disk(tables / "exposures"):
+        days.append(_screen_day(tables, out, day, exposure_rules, one_in, checked))
+        if progress is not None:
+            facts = days[-1].facts
+            progress(f"{day}: {facts['rows']:,} rows, {facts['quarantined']:,} to quarantine")
     unparsable = rules.label_unparsable(read_parquet(tables / "unparsable.parquet"))
     return _combine(users, videos, days, unparsable, one_in, window)
 
@@ -167,7 +176,7 @@ def quarantine_shares(screening: Screening) -> dict[str, float]:
 class _Day:
     screened_counts: dict[str, int]
     quarantined: pl.DataFrame
-    facts: dict[str, object]
+    facts: dict[str, Any]
     sample: pl.DataFrame
 
 

@@ -58,8 +58,8 @@ def main(argv: list[str] | None = None) -> None:
     for name in ("tables", "out", "quarantine", "report"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     paths = parser.parse_args(argv)
-    config = load_section(ValidateConfig, "validate")
-    window = load_section(Window, "window")
+    config: ValidateConfig = load_section(ValidateConfig, "validate")
+    window: Window = load_section(Window, "window")
     source = Source.read(paths.tables / "source.json")
     _clear(paths.out, paths.quarantine)
 
@@ -67,12 +67,12 @@ def main(argv: list[str] | None = None) -> None:
     results = check_schema(columns)
     screening = None
     if not expectations.failures(results):
-        screening = screen_tables(paths.tables, paths.out, config.rows, window, source, config.tables.row_budget)
+        budget = config.tables.row_budget
+        screening = screen_tables(paths.tables, paths.out, config.rows, window, source, budget, log)
         write_quarantine(screening, paths.quarantine)
         assert_nothing_lost(screening, paths.tables, paths.out, paths.quarantine)
         shutil.copyfile(paths.tables / "source.json", paths.out / "source.json")
-        for line in _progress(screening):
-            log(line)
+        log(_broken_rules(screening))
         results += check_tables(config, window, source, screening)
     _conclude(paths, config, window, results, screening)
 
@@ -317,13 +317,9 @@ def _one_line(row: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in row.items())
 
 
-def _progress(screening: Screening) -> list[str]:
-    days = [
-        f"{day['date']}: {day['rows']:,} rows, {day['quarantined']:,} to quarantine"
-        for day in screening.days.to_dicts()
-    ]
-    broken = [f"{t}.{rule} {n:,}" for t, counts in screening.counts.items() for rule, n in counts.items() if n]
-    return [*days, f"quarantine: {', '.join(broken) or 'no row'}"]
+def _broken_rules(screening: Screening) -> str:
+    counts = [f"{t}.{rule} {n:,}" for t, by_rule in screening.counts.items() for rule, n in by_rule.items() if n]
+    return f"quarantine: {', '.join(counts) or 'no row'}"
 
 
 def _clear(*directories: Path) -> None:
