@@ -133,35 +133,29 @@ def offline_beside_online(offline: dict[str, Any], online: dict[str, Any]) -> di
 
 
 def as_json(findings: Findings, config: DriftConfig, window: Window) -> dict[str, Any]:
-    """The content of metrics.json."""
+    """The content of metrics.json; details stand in lists, because DVC takes every number in a mapping for a metric."""
     status, text = findings.judge(config)
     splits = {split: window.ranges[split] for split in ("train", "eval")}
     return {
         "verdict": {"status": status, "text": text},
         "window": {split: {"first": first, "last": last} for split, (first, last) in splits.items()},
-        "rows": {split: {"all": rows, "compared": used} for split, (rows, used) in findings.rows.items()},
+        "rows": [{"split": split, "all": rows, "compared": used} for split, (rows, used) in findings.rows.items()],
         "compared_columns": len(findings.features),
         "drifted_columns": findings.num_drifted,
         "share_drifted": findings.share_drifted,
-        "columns": {drift.name: _plain(drift) for drift in findings.features},
+        "target": {"distance": findings.target.value, "drifted": findings.target.drifted},
+        "columns": [asdict(drift) for drift in (findings.target, *findings.features)],
         "left_out": findings.plan.left_out,
-        "target": _plain(findings.target),
-        "unseen_share": findings.unseen,
-        "days": {day["date"]: {key: day[key] for key in day if key != "date"} for day in findings.days},
-        "predictions": {
-            model: {name: _plain(drift) for name, drift in drifts.items()}
+        "unseen": [{"name": name, "share": share} for name, share in findings.unseen.items()],
+        "days": findings.days,
+        "predictions": [
+            {"model": model, **asdict(drift)}
             for model, drifts in findings.predictions.items()
-        },
-        "residuals": {
-            model: {day["date"]: {key: day[key] for key in day if key != "date"} for day in days}
-            for model, days in findings.residuals.items()
-        },
-        "offline_online": findings.quality,
+            for drift in drifts.values()
+        ],
+        "residuals": [{"model": model, **day} for model, days in findings.residuals.items() for day in days],
+        "offline_online": [{"model": model, **values} for model, values in findings.quality.items()],
     }
-
-
-def _plain(drift: ColumnDrift) -> dict[str, Any]:
-    return {key: value for key, value in asdict(drift).items() if key != "name"}
 
 
 if __name__ == "__main__":
