@@ -19,6 +19,7 @@ from watchline.config import Config, ConfigError, load_section
 from watchline.data.splits import Window
 from watchline.data.tables import days_on_disk, read_days
 from watchline.experiment.environments import Environment, OracleEnvironment, RewardModelEnvironment
+from watchline.experiment.page import build_page
 from watchline.experiment.policies import Policy
 from watchline.experiment.requests import Retrieval, draw_candidates, draw_requests
 from watchline.experiment.simulation import simulate
@@ -26,7 +27,6 @@ from watchline.experiment.summary import Plan, summarise
 from watchline.models import load_model
 from watchline.models.base import Columns
 from watchline.report import write_json
-from watchline.report.abtest import build_page
 from watchline.stages import log, run_stage
 
 

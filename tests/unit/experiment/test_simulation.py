@@ -11,11 +11,11 @@ import pytest
 from tests.helpers.toy_law import KnowingModel, ToyLaw, exposure_log
 from watchline.experiment.analysis import expected_lift
 from watchline.experiment.environments import OracleEnvironment
+from watchline.experiment.page import build_page
 from watchline.experiment.policies import Policy, best_of
 from watchline.experiment.requests import draw_candidates, draw_requests
 from watchline.experiment.simulation import simulate
 from watchline.experiment.summary import Plan, summarise
-from watchline.report.abtest import build_page
 
 LAW = ToyLaw(300, 100)
 LOG = exposure_log(LAW, 6000)

@@ -1,4 +1,4 @@
-"""The page of the evaluate stage, from plain numbers: leaderboard, differences, statistics, calibration, slices."""
+"""The page of the evaluation, from plain numbers: leaderboard, differences, statistics, calibration, slices."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DEFINITIONS = (
 
 
 def build_page(result: Mapping[str, Any], details: Mapping[str, Any]) -> Page:
-    """The page; `result` is the content of metrics.json, `details` what `watchline.stages.evaluate.detail` gives."""
+    """The page; `result` is the content of metrics.json, `details` what `measure.detail` gives."""
     window = result["window"]
     rows = next(iter(result["models"].values()))["rows"]
     lead = f"{rows:,} exposures of {result['users']:,} users, {window['eval_first']} to {window['eval_last']}."
