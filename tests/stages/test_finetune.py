@@ -1,0 +1,145 @@
+"""The finetune stage under torchrun on a tiny folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.helpers.feature_table import write_feature_table
+from watchline.data.splits import Window
+from watchline.data.tables import read_days
+from watchline.models import load_model, model_module
+from watchline.models.base import FitContext
+from watchline.models.common import CommonConfig
+from watchline.models.encoder import EncoderConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+WINDOW = {"end": "2024-03-06", "eval_days": 1, "finetune_days": 2, "valid_days": 1, "train_days": 2}
+GR = {"width": 16, "num_layers": 1, "num_heads": 2, "ffn_width": 32, "epochs": 2, "batch_size": 64}
+PATHS = ["--model", "models/gr", "--features", "data/features"]
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a feature table, a small trained GR model and params.yaml."""
+    folder = tmp_path_factory.mktemp("line")
+    columns = write_feature_table(folder / "data/features", days=6, rows_per_day=300)
+    window = Window.model_validate(WINDOW)
+    train, valid = (read_days(folder / "data/features/table", window.split_days(name)) for name in ("train", "valid"))
+    module = model_module("gr")
+    config = module.CONFIG.model_validate(GR)
+    common = CommonConfig(num_threads=1, device="cpu", encoder=EncoderConfig(embedding_width=4, hidden_width=32))
+    fit = module.fit(config, common, train, valid, columns, FitContext(progress=lambda line: None))
+    fit.model.save(folder / "models/gr")
+    return folder
+
+
+def finetune_params(**changes: Any) -> dict[str, Any]:
+    params = yaml.safe_load((ROOT / "conf/finetune/hd_pissa.yaml").read_text())
+    return {**params, "rank": 2, "batch_size": 20, "lr": 3e-3, "epochs": 2, "device": "cpu", **changes}
+
+
+def run(
+    folder: Path, out: str, processes: int = 2, program: list[str] | None = None, window: Any = None, **changes: Any
+) -> subprocess.CompletedProcess[str]:
+    params = {"window": {**WINDOW, **(window or {})}, "finetune": finetune_params(**changes)}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    stage = program or ["-m", "watchline.stages.finetune"]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*launcher, *stage, *PATHS, "--out", f"{out}/model", "--report", f"{out}/reports/finetune"],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def straight(line: Path) -> Path:
+    """Outputs of one run on two processes."""
+    result = run(line, "two")
+    assert result.returncode == 0, result.stderr
+    return line / "two"
+
+
+def test_the_stage_writes_a_model_of_the_same_format_and_its_report(line: Path, straight: Path) -> None:
+    assert {path.name for path in (straight / "model").iterdir()} == {p.name for p in (line / "models/gr").iterdir()}
+    assert load_model(straight / "model").name == "gr"
+    metrics = json.loads((straight / "reports/finetune/metrics.json").read_text())
+    assert metrics["method"] == "hd_pissa"
+    assert metrics["rows"]["train"] + metrics["rows"]["held_out"] == 600
+    assert metrics["rows"]["held_out"] == 120
+    assert metrics["steps"]["kept"] > 0
+    assert metrics["after"]["loss"] < metrics["before"]["loss"]
+    with (straight / "reports/finetune/curves.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert next(iter(rows[0])) == "step"
+    assert float(rows[-1]["step"]) == metrics["steps"]["last"]
+    assert "Singular spectrum" in (straight / "reports/finetune/index.html").read_text()
+
+
+def test_one_process_gives_the_same_bytes_as_two(line: Path, straight: Path) -> None:
+    result = run(line, "one", processes=1, num_processes=1)
+    assert result.returncode == 0, result.stderr
+    assert contents(line / "one") == contents(straight)
+
+
+def test_a_killed_rank_ends_the_stage_and_the_repeat_gives_the_same_bytes(line: Path, straight: Path) -> None:
+    """Rank 1 dies after the second checkpoint; what was done until then is not done again."""
+    started = time.monotonic()
+    killed = run(line, "killed", program=[str(ROOT / "tests/helpers/finetune_killed.py"), "7"])
+    assert time.monotonic() - started < 30
+    assert killed.returncode != 0
+    assert "rank" in killed.stderr and "Signal 9 (SIGKILL)" in killed.stderr
+    assert not (line / "killed/model").exists()
+
+    repeated = run(line, "killed", processes=1, num_processes=1)
+    assert repeated.returncode == 0, repeated.stderr
+    assert "continuing from step 6 of" in repeated.stdout
+    assert contents(line / "killed") == contents(straight)
+    assert not list((line / "runs/finetune").glob("*/step-*"))
+
+
+def test_over_rank_ends_every_rank_with_its_number_and_what_to_do(line: Path) -> None:
+    result = run(line, "over", rank=64)
+    assert result.returncode != 0
+    for rank in (0, 1):
+        assert f"error: finetune, rank {rank} of 2: num_slices * rank = 4 * 64 = 256 exceeds" in result.stderr
+    assert not (line / "over").exists()
+
+
+@pytest.mark.parametrize(
+    ("window", "changes", "message"),
+    [
+        ({"finetune_days": 0}, {}, "window.finetune_days is 0"),
+        ({"end": "2024-03-09"}, {}, "no file for 2024-03-07, 2024-03-08"),
+        ({}, {"num_slices": 3}, "num_processes=2 must divide num_slices=3"),
+    ],
+)
+def test_wrong_parameters_end_with_one_clear_error(
+    line: Path, window: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    result = run(line, "wrong", processes=1, window=window, **changes)
+    assert result.returncode != 0
+    assert "error: finetune, rank 0 of 1: " in result.stderr
+    assert message in result.stderr
+
+
+def test_a_missing_model_is_an_error_that_names_it(line: Path, tmp_path: Path) -> None:
+    shutil.copytree(line / "data", tmp_path / "data")
+    result = run(tmp_path, "out", processes=1)
+    assert result.returncode != 0
+    assert "models/gr/model.json: no such file" in result.stderr
