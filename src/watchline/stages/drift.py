@@ -140,6 +140,7 @@ def as_json(findings: Findings, config: DriftConfig, window: Window) -> dict[str
         "verdict": {"status": status, "text": text},
         "window": {split: {"first": first, "last": last} for split, (first, last) in splits.items()},
         "rows": [{"split": split, "all": rows, "compared": used} for split, (rows, used) in findings.rows.items()],
+        "num_rows": findings.rows["eval"][0],
         "compared_columns": len(findings.features),
         "drifted_columns": findings.num_drifted,
         "share_drifted": findings.share_drifted,

@@ -1,0 +1,148 @@
+"""The index names what ran, judges by the A/B test, marks the best, and links every page."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from watchline.config import ConfigError
+from watchline.stages import report as stage
+
+ROOT = Path(__file__).resolve().parents[2]
+WINDOW = {"end": "2024-03-06", "eval_days": 2, "finetune_days": 1, "valid_days": 1, "train_days": 2}
+DRIFTED = {"name": "duration_s", "kind": "numeric", "value": 0.5, "threshold": 0.1, "drifted": True}
+METRICS = {
+    "ingest": {"source": "synthetic", "first_day": "2024-03-01", "rows": {"exposures": 1200, "unparsable": 3}},
+    "validate": {
+        "verdict": {"status": "pass", "text": "all 30 expectations hold"},
+        "rows": {"exposures": {"in": 1200, "clean": 1190, "quarantined": 10}},
+        "quarantine": {"exposures": {"duplicate": 7, "zero_duration": 3, "future": 0}},
+    },
+    "features": {},
+    "train/lightgbm": {"valid": {"mae_s": 4.5, "rmse_s": 7.0, "xauc": 0.6}, "train": {"rows": 600}, "best_step": 40},
+    "train/gr": {"valid": {"mae_s": 4.4, "rmse_s": 7.1, "xauc": 0.61}, "train": {"rows": 600}},
+    "finetune": {"before": {"mae_s": 4.4}, "after": {"mae_s": 4.3}, "rows": {"train": 250}},
+    "evaluate": {
+        "models": {
+            "lightgbm": {"rows": 400, "mae_s": 4.6, "rmse_s": 7.0, "xauc": 0.61, "calibration": 1.3},
+            "gr": {"rows": 400, "mae_s": 4.4, "rmse_s": 7.2, "xauc": 0.62, "calibration": 0.9},
+        },
+        "best_constant": {"mae_s": 5.5, "rmse_s": 8.0},
+        "baseline": "lightgbm",
+        "differences": {"gr": {"mae_s": {"value": -0.2, "low": -0.3, "high": -0.1}}},
+    },
+    "abtest": {
+        "verdict": {"status": "pass", "text": "Ship gr: +2.00% watch time per user"},
+        "environment": "oracle",
+        "arms": {"control": {"model": "lightgbm"}, "treatment": {"model": "gr"}},
+        "lift": 0.02,
+        "interval": {"low": 0.01, "high": 0.03},
+        "true_lift": 0.018,
+        "srm_p": 0.4,
+    },
+    "drift": {
+        "verdict": {"status": "warn", "text": "1 of 4 feature columns drifted"},
+        "share_drifted": 0.25,
+        "columns": [DRIFTED | {"name": "watch_time_s"}, DRIFTED],
+    },
+}
+
+
+def make_inputs(directory: Path, changes: dict | None = None, **overrides) -> None:
+    for name, metrics in METRICS.items():
+        path = directory / "reports" / name / "metrics.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(metrics | (changes or {}).get(name, {})))
+    config = yaml.safe_load((ROOT / "conf/report/default.yaml").read_text())
+    config |= {"metrics": ["mae_s", "rmse_s", "xauc", "calibration"]} | overrides
+    params = {"window": WINDOW, "models": ["lightgbm", "gr"], "report": config}
+    (directory / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+def run(directory: Path, monkeypatch) -> tuple[str, dict]:
+    """Run the stage in `directory`; return the page and the summary."""
+    monkeypatch.chdir(directory)
+    stage.main(["--reports", "reports", "--out", "reports/index.html", "--summary", "reports/report/metrics.json"])
+    page = (directory / "reports/index.html").read_text()
+    return page, json.loads((directory / "reports/report/metrics.json").read_text())
+
+
+def test_the_index_links_every_page_and_is_small(tmp_path, monkeypatch):
+    make_inputs(tmp_path)
+    page, _ = run(tmp_path, monkeypatch)
+    links = set(re.findall(r'href="([^"#]+/index\.html)"', page))
+    pages = {f"{name}/index.html" for name in METRICS}
+    assert pages <= links
+    assert len(page) < 300_000
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_the_best_of_each_metric_is_marked_by_what_is_ideal(tmp_path, monkeypatch):
+    make_inputs(tmp_path)
+    page, summary = run(tmp_path, monkeypatch)
+    models = page[page.index('id="models-on-the-eval-days"') : page.index('id="simulated-lift"')]
+    assert re.findall(r'class="best">([\d.]+)', models) == ["7.000", "4.400", "0.6200", "0.900"]
+    assert summary["best"] == {"mae_s": "gr", "rmse_s": "lightgbm", "xauc": "gr"}
+
+
+def test_the_verdict_is_that_of_the_ab_test(tmp_path, monkeypatch):
+    make_inputs(tmp_path)
+    page, summary = run(tmp_path, monkeypatch)
+    assert summary["verdict"] == METRICS["abtest"]["verdict"]
+    assert summary["verdicts"]["drift"]["status"] == "warn"
+    assert page.index("Ship gr") < page.index("<section")
+
+
+def test_data_that_did_not_pass_overrule_the_ab_test(tmp_path, monkeypatch):
+    failed = {"status": "fail", "text": "2 of 30 expectations failed"}
+    make_inputs(tmp_path, {"validate": {"verdict": failed}})
+    _, summary = run(tmp_path, monkeypatch)
+    assert summary["verdict"] == failed
+
+
+def test_a_reward_model_is_labelled_as_what_it_is(tmp_path, monkeypatch):
+    make_inputs(tmp_path, {"abtest": {"environment": "model"}})
+    page, _ = run(tmp_path, monkeypatch)
+    assert "a reward model, not from users" in page
+
+
+def test_markup_in_a_metric_is_text(tmp_path, monkeypatch):
+    planted = "<script>alert(1)</script>"
+    make_inputs(
+        tmp_path,
+        {
+            "ingest": {"source": planted},
+            "drift": {"columns": [DRIFTED, DRIFTED | {"name": planted}]},
+            "abtest": {"verdict": {"status": "info", "text": planted}},
+        },
+    )
+    page, _ = run(tmp_path, monkeypatch)
+    assert planted not in page
+    assert page.count("&lt;script&gt;alert(1)") >= 4  # lead, verdict twice, column
+
+
+@pytest.mark.parametrize("name", list(METRICS))
+def test_a_missing_stage_is_named(tmp_path, monkeypatch, name):
+    make_inputs(tmp_path)
+    (tmp_path / "reports" / name / "metrics.json").unlink()
+    with pytest.raises(ValueError, match=f"reports/{name}/metrics.json: no such file; run the stage"):
+        run(tmp_path, monkeypatch)
+
+
+def test_the_same_metrics_give_the_same_bytes(tmp_path, monkeypatch):
+    make_inputs(tmp_path)
+    assert run(tmp_path, monkeypatch) == run(tmp_path, monkeypatch)
+
+
+def test_a_metric_that_no_model_has_is_an_error_that_lists_those_there_are(tmp_path, monkeypatch):
+    make_inputs(tmp_path, metrics=["mae_s", "ndcg"])
+    with pytest.raises(ValueError, match=r"report.metrics: no model has ndcg; there are calibration, mae_s"):
+        run(tmp_path, monkeypatch)
+
+
+def test_an_unknown_parameter_is_named(tmp_path, monkeypatch):
+    make_inputs(tmp_path, colour="blue")
+    with pytest.raises(ConfigError, match=r"report.colour: unknown parameter"):
+        run(tmp_path, monkeypatch)
