@@ -1,0 +1,101 @@
+"""Daily snapshots: for every entity, statistics of its exposures on the trailing days before a local day began.
+
+A snapshot of day D describes days before D only, so it is what a model may know at any moment of D. Each day's
+snapshot is computed from the rows of the longest trailing window alone: a new day costs a day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+
+import polars as pl
+
+from watchline.data.schema import TIMESTAMP
+
+TIME = "event_timestamp"  # when a snapshot becomes known: the start of its local day
+
+# Long plays are cut before they are averaged: one day-long play would move an entity's mean for a week.
+_CAP_S = 600.0
+_CAP_RATIO = 5.0
+
+_WATCH = pl.col("watch_time_s")
+
+# What is kept of an entity's exposures in one trailing window; the median fits MAE, the mean of log1p fits ranking.
+STATISTICS: dict[str, pl.Expr] = {
+    "exposures": pl.len().cast(pl.Int64),
+    "watch_mean": _WATCH.clip(upper_bound=_CAP_S).mean(),
+    "watch_median": _WATCH.median(),
+    "log_mean": _WATCH.log1p().mean(),
+    "ratio_mean": (_WATCH / pl.col("duration_s")).clip(upper_bound=_CAP_RATIO).mean(),
+    "skip_rate": (_WATCH == 0).mean(),
+    "completion_rate": (pl.col("duration_s") <= _WATCH).mean(),
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """An entity, or a pair of entities, that statistics are kept for. Columns are `{prefix}_{statistic}_{days}d`."""
+
+    name: str
+    keys: tuple[str, ...]
+    prefix: str
+    pair: bool = False
+
+
+# name = Feast view = folder under sources/
+GROUPS = (
+    Group("user_stats", ("user_id",), "user"),
+    Group("video_stats", ("video_id",), "video"),
+    Group("author_stats", ("author_id",), "author"),
+    Group("user_surface_stats", ("user_id", "surface"), "user_surface", pair=True),
+    Group("video_surface_stats", ("video_id", "surface"), "video_surface", pair=True),
+    Group("user_topic_stats", ("user_id", "topic"), "user_topic", pair=True),
+)
+
+
+def known_day(utc_offset_hours: float) -> pl.Expr:
+    """Local day on which an exposure is over and counted: the later of `date` and the local day of `exposed_at`.
+
+    The two differ where a source's day follows another clock than its timestamps (KuaiRand rounds the hour up).
+    """
+    local = (pl.col("exposed_at") + timedelta(hours=utc_offset_hours)).dt.date()
+    return pl.max_horizontal("date", local)
+
+
+def snapshot_time(day: date, utc_offset_hours: float) -> datetime:
+    """Start of a local day, UTC without zone."""
+    return datetime.combine(day, time()) - timedelta(hours=utc_offset_hours)
+
+
+def snapshots(
+    exposures: pl.DataFrame, days: Sequence[date], windows: dict[str, Sequence[int]], utc_offset_hours: float
+) -> Iterator[tuple[date, dict[str, pl.DataFrame]]]:
+    """For each of `days` a table per group: keys, TIME and statistics, sorted by key.
+
+    `exposures` needs the keys of every group, `exposed_at`, `date`, `watch_time_s`, `duration_s`; `windows` gives the
+    trailing days of each group by name. An entity has a row on each day that has history in its longest window.
+    """
+    rows = exposures.with_columns(known_day(utc_offset_hours).alias("known_day"))
+    for day in days:
+        age = (pl.lit(day) - pl.col("known_day")).dt.total_days()
+        longest = max(max(of_group) for of_group in windows.values())
+        history = rows.with_columns(age.alias("age")).filter(pl.col("age").is_between(1, longest))
+        moment = pl.lit(snapshot_time(day, utc_offset_hours)).dt.replace_time_zone("UTC").cast(TIMESTAMP)
+        yield day, {group.name: _of_group(history, group, windows[group.name], moment) for group in GROUPS}
+
+
+def _of_group(history: pl.DataFrame, group: Group, windows: Sequence[int], moment: pl.Expr) -> pl.DataFrame:
+    keys = list(group.keys)
+    known = history.drop_nulls(keys)
+    table: pl.DataFrame | None = None
+    for window in sorted(windows, reverse=True):
+        columns = [expression.alias(f"{group.prefix}_{name}_{window}d") for name, expression in STATISTICS.items()]
+        part = known.filter(pl.col("age") <= window).group_by(keys, maintain_order=True).agg(columns)
+        table = part if table is None else table.join(part, on=keys, how="left", maintain_order="left")
+    assert table is not None
+    counts = [f"{group.prefix}_exposures_{window}d" for window in windows]
+    return (
+        table.sort(keys).select(*keys, moment.alias(TIME), pl.exclude(keys)).with_columns(pl.col(counts).fill_null(0))
+    )
