@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     paths = parser.parse_args(argv)
     name, config = load_ingest()
-    window = load_section(Window, "window")
+    window: Window = load_section(Window, "window")
     ingested = ingest(name, config, paths.raw, window, paths.out)
     write_json(paths.report / "metrics.json", summary(ingested))
     build_page(ingested).write(paths.report / "index.html")
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def load_ingest(path: Path = Path("params.yaml")) -> tuple[str, Config]:
     """The source's name and its config; raises ConfigError listing the sources when the name is not one."""
-    values = load_section(dict[str, Any], "ingest", path)
+    values: dict[str, Any] = load_section(dict[str, Any], "ingest", path)
     name = values.get("source")
     if name not in INGEST_SOURCES:
         raise ConfigError(f"{path}: ingest.source: unknown source {name!r}; there are {', '.join(INGEST_SOURCES)}")

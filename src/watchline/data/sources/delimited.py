@@ -141,9 +141,8 @@ def _parse(
         if parsed.null_count() == (0 if field.required else values.null_count()):
             continue
         wrong = pl.format("column {}: {} is not {}", pl.lit(field.name), values, pl.lit(field.what))
-        reason = pl.when(parsed.is_null() & values.is_not_null()).then(wrong)
-        if field.required:
-            reason = reason.when(values.is_null()).then(pl.lit(f"column {field.name}: empty"))
+        empty = pl.lit(f"column {field.name}: empty" if field.required else None, dtype=pl.String)
+        reason = pl.when(values.is_null()).then(empty).when(parsed.is_null()).then(wrong)
         found = pl.select(reason=reason)["reason"]
         reasons = found if reasons is None else reasons.fill_null(found)
     return columns, reasons

@@ -48,7 +48,8 @@ def is_zero(values: pl.Series) -> pl.Series:
 
 def seconds_from_ms(values: pl.Series) -> pl.Series:
     """Milliseconds as seconds, Float64."""
-    return number(values) / 1000.0
+    # Polars divides by a scalar as a product with its reciprocal, which is one bit off for 10.7 s and others.
+    return number(values) / pl.repeat(1000.0, len(values), eager=True)
 
 
 def utc_from_ms(values: pl.Series) -> pl.Series:

@@ -42,9 +42,10 @@ def set_cell(column: str, value: str, row: int):
 
 
 def assert_same(read_tables: SourceTables, expected: SourceTables) -> None:
-    assert_frame_equal(files.exposures_of(read_tables).sort(SORT_KEY), files.exposures_of(expected).sort(SORT_KEY))
-    assert_frame_equal(read_tables.users, expected.users)
-    assert_frame_equal(read_tables.videos, expected.videos)
+    rows, expected_rows = files.exposures_of(read_tables), files.exposures_of(expected)
+    assert_frame_equal(rows.sort(SORT_KEY), expected_rows.sort(SORT_KEY), check_exact=True)
+    assert_frame_equal(read_tables.users, expected.users, check_exact=True)
+    assert_frame_equal(read_tables.videos, expected.videos, check_exact=True)
 
 
 def test_files_give_back_every_row_code_and_unit_they_were_written_from(dataset):
