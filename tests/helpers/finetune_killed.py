@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
 from watchline.stages import run_stage
 from watchline.stages.finetune import main
@@ -18,6 +19,7 @@ _plain_step = Finetuner._step
 
 def _step(self: Finetuner) -> None:
     if self.processes.rank == 1 and self.state.step == int(sys.argv[1]):
+        Path("killed_at").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     _plain_step(self)
 

@@ -1,11 +1,11 @@
-"""The finetune stage under torchrun on a tiny folder."""
+"""The finetune stage on a tiny folder, under torchrun and alone."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-import shutil
+import re
 import subprocess
 import sys
 import time
@@ -22,6 +22,7 @@ from watchline.models import load_model, model_module
 from watchline.models.base import FitContext
 from watchline.models.common import CommonConfig
 from watchline.models.encoder import EncoderConfig
+from watchline.stages.finetune import RankError, main
 
 ROOT = Path(__file__).resolve().parents[2]
 WINDOW = {"end": "2024-03-06", "eval_days": 1, "finetune_days": 2, "valid_days": 1, "train_days": 2}
@@ -44,16 +45,17 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def finetune_params(**changes: Any) -> dict[str, Any]:
+def write_params(folder: Path, window: dict[str, Any], changes: dict[str, Any]) -> None:
     params = yaml.safe_load((ROOT / "conf/finetune/hd_pissa.yaml").read_text())
-    return {**params, "rank": 2, "batch_size": 20, "lr": 3e-3, "epochs": 2, "device": "cpu", **changes}
+    params |= {"rank": 2, "batch_size": 20, "lr": 3e-3, "epochs": 2, "device": "cpu", **changes}
+    text = yaml.safe_dump({"window": {**WINDOW, **window}, "finetune": params})
+    (folder / "params.yaml").write_text(text)
 
 
 def run(
-    folder: Path, out: str, processes: int = 2, program: list[str] | None = None, window: Any = None, **changes: Any
+    folder: Path, out: str, processes: int = 2, program: list[str] | None = None, **changes: Any
 ) -> subprocess.CompletedProcess[str]:
-    params = {"window": {**WINDOW, **(window or {})}, "finetune": finetune_params(**changes)}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    write_params(folder, {}, changes)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     stage = program or ["-m", "watchline.stages.finetune"]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "OMP_NUM_THREADS": "1"}
@@ -99,9 +101,8 @@ def test_one_process_gives_the_same_bytes_as_two(line: Path, straight: Path) -> 
 
 def test_a_killed_rank_ends_the_stage_and_the_repeat_gives_the_same_bytes(line: Path, straight: Path) -> None:
     """Rank 1 dies after the second checkpoint; what was done until then is not done again."""
-    started = time.monotonic()
     killed = run(line, "killed", program=[str(ROOT / "tests/helpers/finetune_killed.py"), "7"])
-    assert time.monotonic() - started < 30
+    assert time.time() - (line / "killed_at").stat().st_mtime < 30
     assert killed.returncode != 0
     assert "rank" in killed.stderr and "Signal 9 (SIGKILL)" in killed.stderr
     assert not (line / "killed/model").exists()
@@ -124,22 +125,24 @@ def test_over_rank_ends_every_rank_with_its_number_and_what_to_do(line: Path) ->
 @pytest.mark.parametrize(
     ("window", "changes", "message"),
     [
-        ({"finetune_days": 0}, {}, "window.finetune_days is 0"),
+        ({"finetune_days": 0}, {}, "rank 0 of 1: window.finetune_days is 0"),
         ({"end": "2024-03-09"}, {}, "no file for 2024-03-07, 2024-03-08"),
         ({}, {"num_slices": 3}, "num_processes=2 must divide num_slices=3"),
+        ({}, {"targets": ["*.q", "no_such_layer"]}, "target 'no_such_layer': it matches no module"),
     ],
 )
 def test_wrong_parameters_end_with_one_clear_error(
-    line: Path, window: dict[str, Any], changes: dict[str, Any], message: str
+    line: Path, monkeypatch: pytest.MonkeyPatch, window: dict[str, Any], changes: dict[str, Any], message: str
 ) -> None:
-    result = run(line, "wrong", processes=1, window=window, **changes)
-    assert result.returncode != 0
-    assert "error: finetune, rank 0 of 1: " in result.stderr
-    assert message in result.stderr
+    monkeypatch.chdir(line)
+    write_params(line, window, changes)
+    with pytest.raises(RankError, match=re.escape(message)):
+        main([*PATHS, "--out", "wrong/model", "--report", "wrong/reports/finetune"])
+    assert not (line / "wrong").exists()
 
 
-def test_a_missing_model_is_an_error_that_names_it(line: Path, tmp_path: Path) -> None:
-    shutil.copytree(line / "data", tmp_path / "data")
-    result = run(tmp_path, "out", processes=1)
-    assert result.returncode != 0
-    assert "models/gr/model.json: no such file" in result.stderr
+def test_a_missing_model_is_an_error_that_names_it(line: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(line)
+    write_params(line, {}, {})
+    with pytest.raises(RankError, match=r"models/other/model.json: no such file"):
+        main(["--model", "models/other", *PATHS[2:], "--out", "wrong/model", "--report", "wrong/reports/finetune"])
