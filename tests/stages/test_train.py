@@ -34,7 +34,7 @@ train:
     encoder: {embedding_width: 4, hidden_width: 32, id_cardinality: 20}
   lightgbm: {num_rounds: 40, early_stopping_rounds: 10, min_rows_in_leaf: 10}
   gr:
-    epochs: 6
+    epochs: 4
     batch_size: 64
     width: 16
     lr: 0.01
@@ -42,13 +42,27 @@ train:
 """
 
 
+def make_project(root: Path) -> Path:
+    """A project root with params.yaml and a feature table of six days."""
+    write_feature_table(root / "features")
+    (root / "params.yaml").write_text(PARAMS)
+    return root
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
-    """A project root with params.yaml and a feature table of six days."""
-    write_feature_table(tmp_path / "features")
-    (tmp_path / "params.yaml").write_text(PARAMS)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(make_project(tmp_path))
     return tmp_path
+
+
+@pytest.fixture(scope="module", params=["lightgbm", "gr"])
+def trained(request, tmp_path_factory) -> Path:
+    """Outputs of one run: folders model/ and report/."""
+    root = make_project(tmp_path_factory.mktemp(request.param))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        train.main(arguments(request.param, "a"))
+    return root / "a"
 
 
 def arguments(model: str, out: str) -> list[str]:
@@ -60,59 +74,60 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-@pytest.mark.parametrize("model", ["lightgbm", "gr"])
-def test_training_writes_model_metrics_curves_and_page(project, model):
-    train.main(arguments(model, "a"))
-    assert json.loads((project / "a/model/model.json").read_text()) == {"model": model}
-    metrics = json.loads((project / "a/report/metrics.json").read_text())
-    valid = read_days(project / "features/table", [date(2024, 3, 4)])
+def model_name(folder: Path) -> str:
+    name: str = json.loads((folder / "model/model.json").read_text())["model"]
+    return name
+
+
+def test_training_writes_model_metrics_curves_and_page(trained):
+    metrics = json.loads((trained / "report/metrics.json").read_text())
+    valid = read_days(trained.parent / "features/table", [date(2024, 3, 4)])
     constant = np.abs(valid["watch_time_s"] - valid["watch_time_s"].median()).mean()
+    assert metrics["model"] == model_name(trained)
     assert metrics["valid"]["mae_s"] < 0.9 * constant
-    assert metrics["valid"]["rows"] == len(valid)
-    assert metrics["train"]["rows"] == 600
-    with (project / "a/report/curves.csv").open() as stream:
+    assert (metrics["train"]["rows"], metrics["valid"]["rows"]) == (600, 200)
+    assert "<html" in (trained / "report/index.html").read_text()
+    assert not list((trained / "runs").glob("*"))
+
+
+def test_curves_begin_with_the_step_and_end_with_the_metric_that_stops(trained):
+    with (trained / "report/curves.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0])[0] == "step" and list(rows[0])[-1] == "valid_mae_s"
+    metrics = json.loads((trained / "report/metrics.json").read_text())
+    columns = list(rows[0])
+    assert (columns[0], columns[-1]) == ("step", "valid_mae_s")
     best = min(float(row["valid_mae_s"]) for row in rows if row["valid_mae_s"])
     assert metrics["valid"]["mae_s"] == pytest.approx(best, rel=1e-3)
-    assert "<html" in (project / "a/report/index.html").read_text()
-    assert not list((project / "a/runs").glob("*"))
 
 
-@pytest.mark.parametrize("model", ["lightgbm", "gr"])
-def test_later_rows_and_other_folders_change_no_byte(project, model):
-    train.main(arguments(model, "a"))
+def test_a_loaded_model_predicts_what_the_metrics_say(trained):
+    valid = read_days(trained.parent / "features/table", [date(2024, 3, 4)])
+    metrics = json.loads((trained / "report/metrics.json").read_text())["valid"]
+    measured = train.validation_metrics(load_model(trained / "model"), valid, "watch_time_s")
+    assert measured == pytest.approx({name: metrics[name] for name in measured}, rel=1e-9)
+
+
+def test_a_second_run_with_other_later_rows_gives_the_same_bytes(trained, project):
     for day in (date(2024, 3, 5), date(2024, 3, 6)):
         path = day_path(project / "features/table", day)
         write_parquet(pl.read_parquet(path).with_columns(pl.col("watch_time_s") * 1000, user_id=pl.lit(999)), path)
-    train.main(arguments(model, "b"))
-    assert contents(project / "a") == contents(project / "b")
+    train.main(arguments(model_name(trained), "b"))
+    assert contents(project / "b") == contents(trained)
 
 
-@pytest.mark.parametrize("model", ["lightgbm", "gr"])
-def test_validation_rows_reach_nothing_that_is_fitted_but_the_step_kept(project, model):
-    """Encoder, vocabulary and ranks stay as they are when the validation day is another one."""
-    train.main(arguments(model, "a"))
+def test_validation_rows_change_nothing_that_is_fitted(trained, project):
+    """Encoder, vocabulary and ranks stay as they are; only the step that is kept may be another."""
     path = day_path(project / "features/table", date(2024, 3, 4))
     write_parquet(pl.read_parquet(path).with_columns(pl.col("watch_time_s") * 3, pl.col("user_id") + 7), path)
-    train.main(arguments(model, "b"))
-    a, b = contents(project / "a/model"), contents(project / "b/model")
+    train.main(arguments(model_name(trained), "b"))
+    a, b = contents(trained / "model"), contents(project / "b/model")
     fitted = [name for name in a if name.startswith(("encoder.", "config.", "ranks."))]
     assert len(fitted) >= 3
     assert all(a[name] == b[name] for name in fitted)
 
 
-@pytest.mark.parametrize("model", ["lightgbm", "gr"])
-def test_a_loaded_model_predicts_what_the_metrics_say(project, model):
-    train.main(arguments(model, "a"))
-    valid = read_days(project / "features/table", [date(2024, 3, 4)])
-    metrics = json.loads((project / "a/report/metrics.json").read_text())["valid"]
-    measured = train.validation_metrics(load_model(project / "a/model"), valid, "watch_time_s")
-    assert measured == pytest.approx({name: metrics[name] for name in measured}, rel=1e-9)
-
-
-def test_a_killed_and_repeated_stage_gives_the_same_bytes(project):
-    train.main(arguments("gr", "a"))
+@pytest.mark.parametrize("trained", ["gr"], indirect=True)
+def test_a_killed_and_repeated_stage_gives_the_same_bytes(trained, project):
     command = [sys.executable, "-m", "watchline.stages.train", *arguments("gr", "b")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
@@ -124,7 +139,7 @@ def test_a_killed_and_repeated_stage_gives_the_same_bytes(project):
     assert not (project / "b/model").exists()
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
     assert "continuing from step" in again.stdout
-    assert contents(project / "a") == contents(project / "b")
+    assert contents(project / "b") == contents(trained)
 
 
 def test_other_params_do_not_rejoin_a_checkpoint(project):

@@ -56,7 +56,7 @@ class GRModel(WatchTimeModel):
     @property
     def statistics(self) -> tuple[str, ...]:
         """The named statistics; besides them any `quantile:Q` with 0 < Q < 1."""
-        return ("median", "mean", "expected_rank", "window", "argmax")
+        return ("median", "mean", "expected_rank", "mean_log", "window", "argmax")
 
     def predict(self, table: pl.DataFrame, statistics: Sequence[str]) -> dict[str, np.ndarray]:
         """One float64 array (rows,) per statistic; raises KeyError for one that GR does not have."""
