@@ -63,16 +63,16 @@ METHOD = (
     "`wasserstein`: the earth mover's distance between two samples of numbers, in standard deviations of the training "
     "days. `jensenshannon`: the square root of the Jensen-Shannon divergence in nats, 0 for equal shares and 0.83 for "
     "nothing in common. `psi`: population stability index. `hellinger`: 0 to 1. A missing category is a category; "
-    "missing numbers are left out. At most {max_rows} rows of each side are compared, evenly spaced in time order."
+    "missing numbers are left out. At most {max_rows:,} rows of each side are compared, evenly spaced in time order."
 )
 
 
 def add_quality(page: Page, findings: Findings, online: dict[str, Any]) -> None:
     """One table of offline metrics beside the simulated lift, and what it says."""
-    best = {
-        key: choose((values[key] for values in findings.quality.values() if values[key] is not None), default=None)
-        for key, choose in BETTER.items()
-    }
+    best = {}
+    for key, choose in BETTER.items():
+        known = {values[key] for values in findings.quality.values() if values[key] is not None}
+        best[key] = choose(known) if len(known) > 1 else None
     rows = [
         [
             name,
@@ -139,9 +139,9 @@ def feature_table(features: list[ColumnDrift]) -> Table:
         ]
         for drift in features
     ]
-    columns = ["column", "kind", "method", "distance", "threshold", "distance / threshold", "verdict"]
-    columns += ["missing, train", "missing, eval"]
-    formats = {"distance": ".4f", "distance / threshold": ".2f", columns[-2]: ".1%", columns[-1]: ".1%"}
+    columns = ["column", "kind", "method", "distance", "threshold", "× threshold", "verdict"]
+    columns += ["missing train", "missing eval"]
+    formats = {"distance": ".4f", "× threshold": ".2f", columns[-2]: ".1%", columns[-1]: ".1%"}
     return Table(columns, rows, "Feature columns, eval days against training days", formats)
 
 

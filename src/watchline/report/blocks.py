@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 from watchline.report.values import Shown, show
 
 STATUSES = {"pass": "Pass", "warn": "Warning", "fail": "Fail", "info": "Note"}
+SIGNS = {"pass": "✓", "warn": "!", "fail": "✕", "info": "i"}  # so that colour is never the only difference
+SHORT = 22  # characters of a verdict's text that fit on its badge in a table
 
 
 def _check_status(status: str) -> None:
@@ -32,6 +34,16 @@ class Verdict:
     def label(self) -> str:
         """The status in one word."""
         return STATUSES[self.status]
+
+    @property
+    def sign(self) -> str:
+        """The status in one character."""
+        return SIGNS[self.status]
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the text fits on a badge."""
+        return 0 < len(self.text) <= SHORT
 
 
 @dataclass(frozen=True)
@@ -81,9 +93,9 @@ class Callout:
         _check_status(self.status)
 
     @property
-    def label(self) -> str:
-        """The status in one word."""
-        return STATUSES[self.status]
+    def verdict(self) -> Verdict:
+        """The status alone, for its badge."""
+        return Verdict(self.status)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ _SETTINGS = {
 }
 
 WIDTH_IN = 5.8
+_SHORTER = re.compile(r"(\d+\.\d{2})\d+")
 
 
 def colour_of(i: int) -> str:
@@ -100,5 +101,5 @@ def _clean(svg: str) -> str:
     svg = re.sub(r'<svg[^>]*?(viewBox="[^"]+")[^>]*>', r"<svg \1>", svg, count=1)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
-    svg = re.sub(r"(\d+\.\d{2})\d+", r"\1", svg)
+    svg = re.sub(r' (?:d|x|y|width|height|transform)="[^"]*"', lambda m: _SHORTER.sub(r"\1", m.group()), svg)
     return re.sub(r"\s*\n\s*", "\n", svg).replace("; ", ";").strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -49,7 +50,9 @@ def _number(value: int | float, spec: str | None) -> str:
         text = f"{value:,}"
     else:
         text = _float(value)
-    return "−" + text[1:] if text.startswith("-") else text
+    if text.startswith("-"):
+        return "−" + text[1:] if re.search("[1-9∞a-z]", text) else text[1:]
+    return text
 
 
 def _float(value: float) -> str:

@@ -119,17 +119,13 @@ def build_page(stages: dict[str, Metrics], training: dict[str, Metrics], config:
     """The index."""
     page = Page("report", config.title, lead(stages, window), overall(stages))
     add_key_figures(page, stages)
-    rows = [
-        [title, verdict_of(stages[stage]), Link(f"{stage}/index.html", "page")]
-        for stage, title in JUDGING_STAGES.items()
-    ]
-    page.section("Verdicts", Table(["question", "verdict", "details"], rows))
+    rows = [[Link(f"{stage}/index.html", title), verdict_of(stages[stage])] for stage, title in JUDGING_STAGES.items()]
+    page.section("Verdicts", Table(["judged", "verdict"], rows))
     page.section("Models on the eval days", model_table(stages["evaluate"], config.metrics), *differences(stages))
     add_lift(page, stages["abtest"])
     add_drift(page, stages["drift"], config)
     page.section("Training", training_table(training), note="On the validation days, which also stop the training.")
-    columns = ["stage", "rows", "outcome", "page"]
-    page.section("What ran", Table(columns, stage_rows(stages, training)))
+    page.section("What ran", Table(["stage", "rows", "outcome"], stage_rows(stages, training)))
     page.section("Data and window", Facts(data_facts(stages, window)), *quarantine(stages["validate"]))
     return page
 
@@ -231,10 +227,10 @@ def add_drift(page: Page, drift: Metrics, config: ReportConfig) -> None:
         for column in features[: config.drifted_columns]
     ]
     table = Table(
-        ["column", "kind", "distance / threshold", "verdict"],
+        ["column", "kind", "× threshold", "verdict"],
         rows,
         f"Strongest of {len(features)} compared feature columns, eval days against training days",
-        {"distance / threshold": ".2f"},
+        {"× threshold": ".2f"},
     )
     page.section("Drift", table, Link("drift/index.html", "all columns, target, predictions and residuals"))
 
@@ -243,24 +239,23 @@ def training_table(training: dict[str, Metrics]) -> Table:
     """A row per trained model."""
     rows = [
         [
-            name,
+            Link(f"train/{name}/index.html", name),
             *(look_up(metrics, f"valid.{metric}") for metric in ("mae_s", "rmse_s", "xauc")),
             look_up(metrics, "train.rows"),
             metrics.get("best_step"),
             metrics.get("parameters"),
-            Link(f"train/{name}/index.html", "page"),
         ]
         for name, metrics in training.items()
     ]
-    columns = ["model", "MAE s", "RMSE s", "XAUC", "rows", "best step", "parameters", "details"]
+    columns = ["model", "MAE s", "RMSE s", "XAUC", "rows", "best step", "parameters"]
     return Table(columns, rows, formats={"MAE s": ".3f", "RMSE s": ".3f", "XAUC": ".4f"})
 
 
 def stage_rows(stages: dict[str, Metrics], training: dict[str, Metrics]) -> list[list[Any]]:
-    """Stage, rows, outcome in words, link; stages in the order they ran."""
+    """Stage as a link to its page, rows, outcome in words; in the order they ran."""
 
     def row(stage: str, path: str, outcome: str) -> list[Any]:
-        return [stage, look_up(stages[stage], path), outcome, Link(f"{stage}/index.html", "page")]
+        return [Link(f"{stage}/index.html", stage), look_up(stages[stage], path), outcome]
 
     def number(stage: str, path: str, spec: str) -> str:
         value = look_up(stages[stage], path)
@@ -268,10 +263,9 @@ def stage_rows(stages: dict[str, Metrics], training: dict[str, Metrics]) -> list
 
     trained = [
         [
-            f"train {name}",
+            Link(f"train/{name}/index.html", f"train {name}"),
             look_up(metrics, "train.rows"),
             f"least validation MAE at step {metrics['best_step']:,}" if metrics.get("best_step") is not None else "",
-            Link(f"train/{name}/index.html", "page"),
         ]
         for name, metrics in training.items()
     ]
@@ -287,10 +281,9 @@ def stage_rows(stages: dict[str, Metrics], training: dict[str, Metrics]) -> list
         *trained,
         row("finetune", "rows.train", mae),
         [
-            "evaluate",
+            Link("evaluate/index.html", "evaluate"),
             next((values.get("rows") for values in models.values()), None),
             f"least MAE: {best}" if best else "",
-            Link("evaluate/index.html", "page"),
         ],
         row("abtest", "asked.requests", f"lift {number('abtest', 'lift', '+.2%')}"),
         row("drift", "num_rows", f"{number('drift', 'drifted_columns', ',')} of {of_columns} columns drifted"),
@@ -309,7 +302,7 @@ def data_facts(stages: dict[str, Metrics], window: Window) -> dict[str, Any]:
     ingest = stages["ingest"]
     facts = {
         "source": ingest.get("source"),
-        "days of the source": f"{ingest.get('first_day')} to {ingest.get('last_day')}",
+        "days of the source": " to ".join(str(ingest[key]) for key in ("first_day", "last_day") if ingest.get(key)),
         **{f"{split} days": f"{first} to {last}" for split, (first, last) in window.ranges.items()},
         "exposures": look_up(ingest, "rows.exposures"),
         "users": look_up(ingest, "rows.users"),

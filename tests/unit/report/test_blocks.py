@@ -17,6 +17,7 @@ from watchline.report.values import show
         (12345.6, None, "12,346"),
         (0.00001234, None, "1.23e-05"),
         (-0.5, ".1%", "−50.0%"),
+        (-0.0001, "+.3f", "0.000"),
         (np.float64(2.5), ".2f", "2.50"),
         (float("-inf"), None, "−∞"),
         (None, ".2f", "–"),
@@ -64,6 +65,12 @@ def test_an_unknown_status_is_an_error_that_lists_the_statuses(kind):
 def test_links_cannot_carry_another_scheme(href):
     with pytest.raises(ValueError, match="only relative paths and https"):
         Link(href, "text")
+
+
+def test_a_short_verdict_in_a_table_is_its_own_badge():
+    assert Verdict("pass", "stable").is_short
+    assert not Verdict("pass").is_short
+    assert not Verdict("pass", "all 30 expectations hold, none was left out").is_short
 
 
 def test_facts_use_the_format_of_their_name():

@@ -33,6 +33,11 @@ def test_a_chart_is_well_formed_small_and_coloured_by_the_page(chart):
     assert "<image" not in chart.svg
 
 
+def test_tick_labels_keep_their_digits():
+    chart = charts.line_chart({"a": ([0, 1], [0.001, 0.004])}, "x", "y", "Title")
+    assert ">0.0015<" in chart.svg and ">0.0020<" in chart.svg
+
+
 def test_drawing_twice_gives_the_same_bytes():
     assert [chart.svg for chart in _all_charts()] == [chart.svg for chart in _all_charts()]
 
