@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -18,7 +17,7 @@ import polars as pl
 from watchline.config import Config, ConfigError, load_section, parse
 from watchline.data.schema import USERS, VIDEOS
 from watchline.data.sources import kuairand
-from watchline.data.sources.base import SourceTables, conform
+from watchline.data.sources.base import Read, SourceTables, conform
 from watchline.data.sources.counting import EDGES_S, Counts, null_shares
 from watchline.data.sources.writing import write_source
 from watchline.data.splits import Window
@@ -28,7 +27,7 @@ from watchline.report import Callout, Facts, Page, Table, Text, Verdict, charts,
 from watchline.stages import log, run_stage
 
 # name in ingest.source -> its config and its `read`; one line for each new source
-INGEST_SOURCES: dict[str, tuple[type[Config], Callable[[Path, Any], SourceTables]]] = {
+INGEST_SOURCES: dict[str, tuple[type[Config], Read]] = {
     "kuairand": (kuairand.KuaiRandConfig, kuairand.read),
     "synthetic": (SyntheticConfig, synthetic.read),
 }

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import polars as pl
 
@@ -48,11 +48,11 @@ class SourceTables:
     write_extras: Callable[[Path], None] = _nothing  # writes more into the folder of the tables, such as a law
 
 
-class Source(Protocol):
-    """A source module, as ingest sees it."""
+class Read(Protocol):
+    """The `read` of a source module."""
 
-    def read(self, path: Path, config: object) -> SourceTables:
-        """Read `path`. Raises SourceError naming file, column and row count."""
+    def __call__(self, path: Path, config: Any) -> SourceTables:
+        """Tables of what lies at `path`; raises SourceError naming file, column and row count."""
         ...
 
 
