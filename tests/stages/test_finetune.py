@@ -9,10 +9,12 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from tests.helpers.feature_table import write_feature_table
@@ -52,17 +54,30 @@ def write_params(folder: Path, window: dict[str, Any], changes: dict[str, Any]) 
     (folder / "params.yaml").write_text(text)
 
 
-def run(
-    folder: Path, out: str, processes: int = 2, program: list[str] | None = None, **changes: Any
-) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, out: str, program: list[str] | None = None, **changes: Any) -> subprocess.CompletedProcess[str]:
     write_params(folder, {}, changes)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     stage = program or ["-m", "watchline.stages.finetune"]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [*launcher, *stage, *PATHS, "--out", f"{out}/model", "--report", f"{out}/reports/finetune"],
         cwd=folder, env=environment, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
+
+
+@pytest.fixture
+def alone(line: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Run the stage in this process, without torchrun."""
+    monkeypatch.chdir(line)
+    threads = torch.get_num_threads()
+
+    def call(out: str, window: dict[str, Any] | None = None, model: str = "models/gr", **changes: Any) -> None:
+        write_params(line, window or {}, changes)
+        main(["--model", model, *PATHS[2:], "--out", f"{out}/model", "--report", f"{out}/reports/finetune"])
+
+    yield call
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -93,13 +108,14 @@ def test_the_stage_writes_a_model_of_the_same_format_and_its_report(line: Path, 
     assert "Singular spectrum" in (straight / "reports/finetune/index.html").read_text()
 
 
-def test_one_process_gives_the_same_bytes_as_two(line: Path, straight: Path) -> None:
-    result = run(line, "one", processes=1, num_processes=1)
-    assert result.returncode == 0, result.stderr
+def test_one_process_gives_the_same_bytes_as_two(line: Path, straight: Path, alone: Callable[..., None]) -> None:
+    alone("one", num_processes=1)
     assert contents(line / "one") == contents(straight)
 
 
-def test_a_killed_rank_ends_the_stage_and_the_repeat_gives_the_same_bytes(line: Path, straight: Path) -> None:
+def test_a_killed_rank_ends_the_stage_and_the_repeat_gives_the_same_bytes(
+    line: Path, straight: Path, alone: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
     """Rank 1 dies after the second checkpoint; what was done until then is not done again."""
     killed = run(line, "killed", program=[str(ROOT / "tests/helpers/finetune_killed.py"), "7"])
     assert time.time() - (line / "killed_at").stat().st_mtime < 30
@@ -107,9 +123,8 @@ def test_a_killed_rank_ends_the_stage_and_the_repeat_gives_the_same_bytes(line: 
     assert "rank" in killed.stderr and "Signal 9 (SIGKILL)" in killed.stderr
     assert not (line / "killed/model").exists()
 
-    repeated = run(line, "killed", processes=1, num_processes=1)
-    assert repeated.returncode == 0, repeated.stderr
-    assert "continuing from step 6 of" in repeated.stdout
+    alone("killed", num_processes=1)
+    assert "continuing from step 6 of" in capsys.readouterr().out
     assert contents(line / "killed") == contents(straight)
     assert not list((line / "runs/finetune").glob("*/step-*"))
 
@@ -132,17 +147,13 @@ def test_over_rank_ends_every_rank_with_its_number_and_what_to_do(line: Path) ->
     ],
 )
 def test_wrong_parameters_end_with_one_clear_error(
-    line: Path, monkeypatch: pytest.MonkeyPatch, window: dict[str, Any], changes: dict[str, Any], message: str
+    line: Path, alone: Callable[..., None], window: dict[str, Any], changes: dict[str, Any], message: str
 ) -> None:
-    monkeypatch.chdir(line)
-    write_params(line, window, changes)
     with pytest.raises(RankError, match=re.escape(message)):
-        main([*PATHS, "--out", "wrong/model", "--report", "wrong/reports/finetune"])
+        alone("wrong", window, **changes)
     assert not (line / "wrong").exists()
 
 
-def test_a_missing_model_is_an_error_that_names_it(line: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(line)
-    write_params(line, {}, {})
+def test_a_missing_model_is_an_error_that_names_it(alone: Callable[..., None]) -> None:
     with pytest.raises(RankError, match=r"models/other/model.json: no such file"):
-        main(["--model", "models/other", *PATHS[2:], "--out", "wrong/model", "--report", "wrong/reports/finetune"])
+        alone("wrong", model="models/other")
