@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 
@@ -64,9 +64,9 @@ def known_day(utc_offset_hours: float) -> pl.Expr:
     return pl.max_horizontal("date", local)
 
 
-def snapshot_time(day: date, utc_offset_hours: float) -> datetime:
-    """Start of a local day, UTC without zone."""
-    return datetime.combine(day, time()) - timedelta(hours=utc_offset_hours)
+def start_of_day(day: date, utc_offset_hours: float) -> datetime:
+    """The moment a local day begins, UTC."""
+    return datetime.combine(day, time(), UTC) - timedelta(hours=utc_offset_hours)
 
 
 def snapshots(
@@ -82,7 +82,7 @@ def snapshots(
         age = (pl.lit(day) - pl.col("known_day")).dt.total_days()
         longest = max(max(of_group) for of_group in windows.values())
         history = rows.with_columns(age.alias("age")).filter(pl.col("age").is_between(1, longest))
-        moment = pl.lit(snapshot_time(day, utc_offset_hours)).dt.replace_time_zone("UTC").cast(TIMESTAMP)
+        moment = pl.lit(start_of_day(day, utc_offset_hours)).cast(TIMESTAMP)
         yield day, {group.name: _of_group(history, group, windows[group.name], moment) for group in GROUPS}
 
 
