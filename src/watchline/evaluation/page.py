@@ -21,6 +21,9 @@ TITLE = {
     "bias_near_zero_s": "bias s, labels < 1 s",
 }
 
+MAIN = ("mae_s", "rmse_s", "xauc", "gauc", "calibration")
+FURTHER = ("xauc_all_pairs", "mae_near_zero_s", "bias_near_zero_s")
+
 # How far a value is from ideal; what has the least is marked as the best of its column.
 DISTANCE: dict[str, Callable[[float], float]] = {
     "calibration": lambda value: abs(math.log(value)) if value > 0 else math.inf,
@@ -43,7 +46,8 @@ def build_page(result: Mapping[str, Any], details: Mapping[str, Any]) -> Page:
     rows = next(iter(result["models"].values()))["rows"]
     lead = f"{rows:,} exposures of {result['users']:,} users, {window['eval_first']} to {window['eval_last']}."
     page = Page("evaluate", "Offline evaluation", lead)
-    page.section("Models", _leaderboard(result), note="Each column names the statistic that the models were asked for.")
+    note = "Each column names the statistic that the models were asked for."
+    page.section("Models", *(_leaderboard(result, metrics) for metrics in (MAIN, FURTHER)), note=note)
     if result.get("differences"):
         _add_differences(page, result)
     note = "The statistic must match the metric: the median minimises MAE, the mean RMSE; XAUC looks at order alone."
@@ -55,16 +59,17 @@ def build_page(result: Mapping[str, Any], details: Mapping[str, Any]) -> Page:
     return page
 
 
-def _leaderboard(result: Mapping[str, Any]) -> Table:
-    """Models against metrics, the best of each column marked, with the best constant as the last row."""
+def _leaderboard(result: Mapping[str, Any], metrics: Sequence[str]) -> Table:
+    """Models against metrics, the best of each column marked, with the best constant last where it has a value."""
     statistics = result["statistics"]
-    headers = {key: f"{title} ({_words(statistics[key])})" for key, title in TITLE.items()}
-    rows: list[list[Any]] = [[name, *(values[key] for key in TITLE)] for name, values in result["models"].items()]
-    for column, key in enumerate(TITLE, start=1):
+    headers = {key: f"{TITLE[key]} ({_words(statistics[key])})" for key in metrics}
+    rows: list[list[Any]] = [[name, *(values[key] for key in metrics)] for name, values in result["models"].items()]
+    for column, key in enumerate(metrics, start=1):
         _mark_best(rows, column, DISTANCE[key])
     constant = result["best_constant"]
-    rows.append(["best constant", *(constant.get(key) for key in TITLE)])
-    return Table(["model", *headers.values()], rows, formats={headers[key]: _format(key) for key in TITLE})
+    if any(key in constant for key in metrics):
+        rows.append(["best constant", *(constant.get(key) for key in metrics)])
+    return Table(["model", *headers.values()], rows, formats={headers[key]: _format(key) for key in metrics})
 
 
 def _mark_best(rows: list[list[Any]], column: int, distance: Callable[[float], float]) -> None:
@@ -111,11 +116,20 @@ def _add_calibration(page: Page, deciles: Mapping[str, Sequence[Mapping[str, flo
     reach = [x for xs, _ in series.values() for x in xs]
     series["calibrated"] = ([min(reach), max(reach)], [min(reach), max(reach)])
     figure = charts.line_chart(series, "mean prediction, s", "mean watch time, s", "Calibration by decile")
-    keys = ["bin", "rows", "mean_prediction_s", "mean_label_s"]
-    columns = ["model", "decile", "rows", "mean prediction s", "mean watch time s"]
-    rows = [[name, *(part[key] for key in keys)] for name, parts in deciles.items() for part in parts]
-    table = Table(columns, rows, formats=dict.fromkeys(columns[3:], ".2f"))
-    page.section("Calibration", figure, table, note="Rows by rising predicted mean, ten parts of equal size.")
+    columns = [f"{name} {what}" for name in deciles for what in ("predicted s", "watched s")]
+    first = next(iter(deciles.values()))
+    rows = [
+        [
+            part["bin"],
+            part["rows"],
+            *(parts[i][key] for parts in deciles.values() for key in ("mean_prediction_s", "mean_label_s")),
+        ]
+        for i, part in enumerate(first)
+    ]
+    table = Table(["decile", "rows", *columns], rows, formats=dict.fromkeys(columns, ".2f"))
+    page.section(
+        "Calibration", figure, table, note="Rows by the rising mean that each model predicts, ten parts of equal size."
+    )
 
 
 def _slice_table(buckets: Sequence[Mapping[str, Any]]) -> Table:

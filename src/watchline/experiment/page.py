@@ -18,7 +18,7 @@ ENVIRONMENT = {
         "The reward-model environment: answers come from a model of watch time, not from users. It was fitted on the "
         "eval days, which no arm was trained on: its means on half of the users, its spread and calibration on the "
         "other half. It knows no more than the features do, it learned from videos that another policy chose to show, "
-        "and it is a tree ensemble, as the LightGBM arm is, whom it may favour. Read the lift as a plausibility check, "
+        "and it is an ensemble of trees, so it may favour an arm of trees. Read the lift as a check of plausibility, "
         "not as a forecast."
     ),
 }
@@ -32,6 +32,8 @@ METHOD = (
     "p-value is above 0.05; per exposure by the delta method. CUPED adjusts by the watch time of the {pre_period_days} "
     "days before. Every user has one value, because exposures of one user are not independent."
 )
+
+POWER = "smallest lift found with 80 % power"
 
 METRICS = {
     "watch_per_user": "watch time per user, s (primary)",
@@ -50,6 +52,10 @@ def build_page(result: dict[str, Any]) -> Page:
         f"{window['eval_last']}, {control['users'] + treatment['users']:,} users."
     )
     page = Page("abtest", "Simulated A/B test", lead, Verdict(**result["verdict"]))
+    figures = {"lift of watch time per user": result["lift"], "p-value": result["p_value"]}
+    figures |= {"true lift": result["true_lift"]} if "true_lift" in result else {}
+    figures[POWER] = result["minimum_detectable_lift"]["plain"]
+    page.key_figures(figures, {**dict.fromkeys(figures, "+.2%"), "p-value": ".3f", POWER: ".1%"})
     name = result["environment"]
     page.section("Environment", Callout("info" if name == "oracle" else "warn", ENVIRONMENT[name]))
     _add_result(page, result)
@@ -57,8 +63,11 @@ def build_page(result: dict[str, Any]) -> Page:
     page.section("Arms", _arms_table(result))
     _add_headroom(page, result)
     if "reward_model" in result:
-        note = "Measured on the half of the users it was not fitted on."
-        page.section("Reward model", Facts(result["reward_model"]), note=note)
+        note = "On the half of the users it was not fitted on; calibration is from before it was scaled to them."
+        quality = result["reward_model"]
+        facts = {"rows": quality["rows"], "RMSE s": quality["rmse_s"], "XAUC": quality["xauc"]}
+        facts["calibration"] = quality["calibration_before_scaling"]
+        page.section("Reward model", Facts(facts, {"XAUC": ".4f", "calibration": ".3f"}), note=note)
     page.section("How it was run", Text(METHOD.format(**asked)))
     return page
 
@@ -77,7 +86,9 @@ def _add_result(page: Page, result: dict[str, Any]) -> None:
         interval = found["interval"]
         means = found["control"], found["treatment"]
         rows.append([title, *means, found["lift"], interval["low"], interval["high"], found["p_value"]])
-    marks = [(row[0], row[3], row[4], row[5]) for row in rows[:-1]]
+    marks = [
+        (name, *row[3:6]) for name, row in zip(("per user", "per user, CUPED", "per exposure"), rows, strict=False)
+    ]
     if "true_lift" in result:
         rows.append(["true lift of watch time", None, None, result["true_lift"], None, None, None])
         marks.append(("true lift", *[result["true_lift"]] * 3))
@@ -88,7 +99,12 @@ def _add_result(page: Page, result: dict[str, Any]) -> None:
         values, lows, highs = ([100 * mark[i] for mark in marks] for i in (1, 2, 3))
         blocks.append(
             charts.interval_chart(
-                labels, values, lows, highs, x_label="lift over control, %", title="Lift of watch time"
+                labels,
+                values,
+                lows,
+                highs,
+                x_label="lift over control, %",
+                title="Lift of watch time, with 95 % interval",
             )
         )
     page.section("Result", *blocks, note="Lift: treatment over control, minus 1.")
@@ -118,7 +134,7 @@ def _add_checks(page: Page, result: dict[str, Any]) -> None:
     ]
     if mde["plain"] is not None:
         text = f"{mde['plain']:.1%}; with CUPED {mde['cuped']:.1%} (correlation {result['cuped']['rho']:.2f})"
-        rows.append(["smallest lift found with 80 % power", Verdict("info", "power"), text])
+        rows.append([POWER, Verdict("info", "power"), text])
     page.section("Checks", Table(["check", "verdict", "finding"], rows))
 
 

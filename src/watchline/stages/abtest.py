@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from watchline.config import Config, ConfigError, load_section
 from watchline.data.splits import Window
@@ -48,7 +48,13 @@ class AbtestConfig(Config):
     false_positive_runs: int = Field(default=200, ge=10, le=10_000, description="A/A splits")
     seed: int = Field(default=1, ge=0)
     salt: str = Field(default="watchline", min_length=1)
-    num_threads: int = Field(default=2, ge=1, description="of the reward model; fixed, because sums depend on it")
+
+    @field_validator("top_k")
+    @classmethod
+    def _within_candidates(cls, top_k: int, info: ValidationInfo) -> int:
+        if top_k > info.data.get("candidates", top_k):
+            raise ValueError(f"must be at most abtest.candidates, {info.data['candidates']}")
+        return top_k
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -109,7 +115,7 @@ def make_environment(config: AbtestConfig, law_dir: Path, table: pl.DataFrame, c
             "set abtest.environment to model or auto"
         )
     if config.environment == "model" or not has_law:
-        return RewardModelEnvironment(table, columns, seed=config.seed, num_threads=config.num_threads)
+        return RewardModelEnvironment(table, columns, seed=config.seed)
     from watchline.data.synthetic.law import Law
 
     return OracleEnvironment(Law.load(law_dir))

@@ -28,7 +28,7 @@ def test_oracle_samples_have_the_expectation_it_gives():
 
 @pytest.fixture(scope="module")
 def reward() -> RewardModelEnvironment:
-    return RewardModelEnvironment(EVAL, COLUMNS, seed=1, num_trees=60, num_threads=1)
+    return RewardModelEnvironment(EVAL, COLUMNS, seed=1, num_trees=60)
 
 
 def test_reward_model_is_calibrated_and_ordered_on_another_day(reward):
@@ -54,7 +54,7 @@ def test_reward_model_knows_no_user_or_video_by_id(reward):
 
 
 def test_the_same_seed_gives_the_same_answers(reward):
-    again = RewardModelEnvironment(EVAL, COLUMNS, seed=1, num_trees=60, num_threads=1)
+    again = RewardModelEnvironment(EVAL, COLUMNS, seed=1, num_trees=60)
     answers = [environment.sample(EVAL, np.random.default_rng(5)) for environment in (reward, again)]
     assert np.array_equal(*answers)
 

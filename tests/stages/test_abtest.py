@@ -1,0 +1,149 @@
+"""The abtest stage on a small generated table, real models and the generator's own law."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.helpers.feature_table import write_feature_table
+from tests.helpers.small_models import WINDOW, fit_trees, write_params
+from watchline.config import ConfigError
+from watchline.data.synthetic import SyntheticConfig
+from watchline.data.synthetic.population import draw_population
+from watchline.data.synthetic.source import build_law
+from watchline.data.tables import read_days
+from watchline.stages import abtest
+
+ABTEST = {"requests": 150, "candidates": 6, "top_k": 2, "false_positive_runs": 20}
+ARGUMENTS = ["--tables", "data/ingest", "--features", "data/features", "--repo", "features"]
+ARGUMENTS += ["--models", "models", "--report", "reports/abtest"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """Features, a law that knows their users and videos, and two models."""
+    root = tmp_path_factory.mktemp("trained")
+    write_feature_table(root / "data/features", rows_per_day=400)
+    fit_trees(root / "data/features", root / "models/lightgbm", num_rounds=20)
+    fit_trees(root / "data/features", root / "models/gr_finetuned", num_rounds=3)
+    config = SyntheticConfig(
+        source="synthetic", path="generator", seed=1, first_day=date(2024, 3, 1), days=6, exposures=6000
+    )
+    build_law(config, draw_population(config)).save(root / "data/ingest/law")
+    return root
+
+
+def joined(repo: Path, features_dir: Path, candidates: pl.DataFrame) -> pl.DataFrame:
+    """Stands in for the feature store, whose own tests are elsewhere: each id's values on its first logged row."""
+    table = read_days(features_dir / "table", WINDOW.split_days("train"))
+    of_user = ["active_degree", "is_lowactive", "user_exposures_7d", "user_watch_mean_7d"]
+    of_video = ["author_id", "duration_s", "video_age_days", "video_watch_mean_7d"]
+    users = table.select("user_id", *of_user).unique("user_id", keep="first", maintain_order=True)
+    videos = table.select("video_id", *of_video).unique("video_id", keep="first", maintain_order=True)
+    local = candidates.with_columns(
+        pl.col("exposed_at").dt.hour().cast(pl.Int64).alias("hour"),
+        pl.col("exposed_at").dt.weekday().cast(pl.Int64).alias("weekday"),
+    )
+    for part, key in ((users, "user_id"), (videos, "video_id")):
+        local = local.join(part, on=key, how="left", maintain_order="left")
+    return local
+
+
+@pytest.fixture
+def folder(trained, tmp_path, monkeypatch) -> Path:
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    write_params(tmp_path / "params.yaml", abtest=ABTEST)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(abtest, "join_features", lambda candidates, repo, features: joined(repo, features, candidates))
+    return tmp_path
+
+
+def run(folder: Path, **changes) -> dict:
+    write_params(folder / "params.yaml", abtest={**ABTEST, **changes})
+    abtest.main(ARGUMENTS)
+    return json.loads((folder / "reports/abtest/metrics.json").read_text())
+
+
+def test_the_oracle_is_used_where_there_is_a_law_and_its_true_lift_is_shown(folder):
+    result = run(folder)
+    assert result["environment"] == "oracle"
+    assert result["arms"]["control"]["model"] == "lightgbm"
+    assert result["arms"]["treatment"]["model"] == "gr_finetuned"
+    assert result["arms"]["control"]["requests"] + result["arms"]["treatment"]["requests"] == 150
+    assert result["interval"]["low"] <= result["lift"] <= result["interval"]["high"]
+    assert result["interval"]["low"] <= result["true_lift"] <= result["interval"]["high"]
+    assert 0 <= result["p_value"] <= 1 and result["srm_p"] > 0.001
+    expected = result["expected_s_per_exposure"]
+    assert expected["treatment"] / expected["control"] - 1 == pytest.approx(result["true_lift"])
+    assert max(expected.values()) == expected["best"]
+
+
+def test_a_log_without_a_law_is_answered_by_a_reward_model_that_the_page_calls_one(folder):
+    shutil.rmtree(folder / "data/ingest/law")
+    result = run(folder)
+    assert result["environment"] == "model" and "true_lift" not in result
+    assert result["reward_model"]["rows"] < 400
+    assert "not from users" in (folder / "reports/abtest/index.html").read_text()
+
+
+def test_a_model_against_itself_has_no_true_lift(folder):
+    result = run(folder, treatment="lightgbm")
+    assert result["true_lift"] == 0.0
+    assert result["verdict"]["status"] == "info"
+
+
+def test_outputs_are_the_same_bytes_twice_and_others_for_another_seed(folder):
+    run(folder)
+    first = [(folder / f"reports/abtest/{name}").read_bytes() for name in ("metrics.json", "index.html")]
+    run(folder)
+    assert first == [(folder / f"reports/abtest/{name}").read_bytes() for name in ("metrics.json", "index.html")]
+    run(folder, seed=2)
+    assert first[0] != (folder / "reports/abtest/metrics.json").read_bytes()
+
+
+def test_another_salt_gives_other_arms_and_the_same_truth(folder):
+    first, second = run(folder), run(folder, salt="another")
+    assert first["true_lift"] == second["true_lift"]
+    assert first["arms"]["control"]["users"] != second["arms"]["control"]["users"] or first["lift"] != second["lift"]
+
+
+def test_watch_time_of_the_eval_days_never_enters_cuped(folder):
+    past = abtest.read_past(folder / "data/features/table", WINDOW, abtest.AbtestConfig(pre_period_days=2))
+    before = past.filter(pl.col("date") < WINDOW.ranges["eval"][0])
+    users = np.array([1, 2, 10**6])
+    days = WINDOW.split_days("valid", "finetune")
+    table = read_days(folder / "data/features/table", days)
+    expected = [table.filter(pl.col("user_id") == user)["watch_time_s"].sum() for user in users]
+    late = before.filter(pl.col("date") >= days[0])
+    assert abtest.watch_by_user(users, late) == pytest.approx(expected)
+    assert expected[-1] == 0
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"treatment": "gr"}, r"abtest.treatment: models/gr is not a trained model; .*gr_finetuned, lightgbm"),
+        ({"control": "cread"}, r"abtest.control: models/cread is not a trained model"),
+        ({"control_statistic": "quantile:0.9"}, r"abtest.control_statistic: model 'lightgbm' cannot predict"),
+        ({"candidates": 1}, r"abtest.candidates: .*greater than or equal to 2, got 1"),
+        ({"top_k": 7}, r"abtest.top_k: .*at most abtest.candidates, 6, got 7"),
+        ({"candidates": 500}, r"abtest.candidates"),
+        ({"environment": "matrix"}, r"abtest.environment"),
+        ({"request": 5}, r"abtest.request: unknown parameter"),
+    ],
+)
+def test_what_cannot_be_asked_is_an_error_that_names_the_parameter(folder, changes, message):
+    with pytest.raises(ValueError, match=message):
+        run(folder, **changes)
+
+
+def test_an_oracle_without_a_law_is_an_error_that_says_what_to_set(folder):
+    shutil.rmtree(folder / "data/ingest/law")
+    with pytest.raises(ConfigError, match=r"abtest.environment: oracle needs the law .* set abtest.environment"):
+        run(folder, environment="oracle")
