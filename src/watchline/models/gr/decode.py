@@ -102,7 +102,7 @@ def _advance(
         walks.move(going_W, class_W, node_of_K[walks.node_W[going_W] * num_classes + class_W])
     parent_N = child_N // num_classes
     class_N = child_N % num_classes
-    stepper.cache.follow(parent_N)
+    stepper.follow(parent_N)
     return Nodes(
         nodes.row_N[parent_N],
         tables.next_SC[nodes.state_N[parent_N], class_N],

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -58,5 +59,8 @@ class Decoder(nn.Module):
             x_PD = x_PD + self.positions_LD[packed.position_P]
         for layer in self.decoder_layers:
             memory_PD = layer.memory(memory_BD).index_select(0, packed.row_P)
-            x_PD = layer(x_PD, memory_PD, lambda q, k, v: packed_attention(q, k, v, packed.blocks, self.num_heads))
+            x_PD = layer(x_PD, memory_PD, partial(self._attend, layer, packed))
         return self.head(self.norm(x_PD)) + self.forbidden_SC[packed.state_P]
+
+    def _attend(self, layer: DecoderLayer, packed: Packed, h_PD: Tensor) -> Tensor:
+        return packed_attention(layer.q(h_PD), layer.k(h_PD), layer.v(h_PD), packed.blocks, self.num_heads)
