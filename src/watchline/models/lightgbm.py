@@ -99,9 +99,7 @@ class LightGBMModel(WatchTimeModel):
             ranks = load_file(directory / "ranks.safetensors")
             boosters = {name: lightgbm.Booster(model_file=directory / f"{name}.txt") for name in _OBJECTIVES}
         except (OSError, lightgbm.basic.LightGBMError) as error:
-            raise ValueError(
-                f"{directory}: not a saved lightgbm model ({error}); run `dvc checkout`"
-            ) from error
+            raise ValueError(f"{directory}: not a saved lightgbm model ({error}); run `dvc checkout`") from error
         return cls(TableEncoder.load(directory), config, boosters, (ranks["label_s"], ranks["rank"]))
 
 
