@@ -41,7 +41,7 @@ def test_weights_bases_and_moments_are_bitwise_those_of_one_process(
 
 def test_every_step_makes_exactly_one_collective(processes: Results) -> None:
     for _, facts in processes:
-        assert facts["steps"] == [{"all_gather_into_tensor": 1}] * 10
+        assert facts["steps"] == [{"all_gather_single": 1}] * 10
 
 
 def test_bases_are_broadcast_once_for_each_weight(processes: Results) -> None:

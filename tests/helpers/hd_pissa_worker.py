@@ -18,6 +18,7 @@ from watchline.adapters.optimizer import HDPiSSAOptimizer
 COLLECTIVES = [
     "all_gather",
     "all_gather_into_tensor",
+    "all_gather_single",
     "all_gather_object",
     "all_reduce",
     "all_to_all",

@@ -21,7 +21,9 @@ class Collective:
         if self.size == 1:
             return local
         gathered = torch.empty((self.size * local.shape[0], *local.shape[1:]), dtype=local.dtype, device=local.device)
-        dist.all_gather_into_tensor(gathered, local.contiguous(), group=self.group)
+        # torch 2.13 renamed it and warns about the old name at every call.
+        gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+        gather(gathered, local.contiguous(), group=self.group)
         return gathered
 
     def broadcast(self, tensor: Tensor, source: int) -> None:

@@ -117,7 +117,6 @@ class Finetuner:
         self.run_dir, self.progress = run_dir, progress
         self.per_epoch = max(1, len(train) // (config.num_slices * config.batch_size))
         self.total_steps = config.epochs * self.per_epoch
-        self.validate_every = max(1, self.per_epoch // config.validations_per_epoch)
         self.adapters = inject(network, config)
         self.optimizer = HDPiSSAOptimizer(self.adapters, config.lr)
         self.state = State()
@@ -134,13 +133,18 @@ class Finetuner:
         state = self.state
         while state.step < self.total_steps and not state.stopped:
             self._step()
-            if state.step % self.validate_every == 0 or state.step == self.total_steps:
+            if self._is_validation_due():
                 self._validate()
                 self._save()
         updates = self._updates()
         before, after = self._predictions(self.start), self._predictions(self.best)
         remove(self.module)
         return Finetuned(state.curves, state.best_step, state.step, updates, before, after)
+
+    def _is_validation_due(self) -> bool:
+        """After each of `validations_per_epoch` equal parts of an epoch, the last of them its end."""
+        share = self.config.validations_per_epoch
+        return self.state.step * share // self.per_epoch > (self.state.step - 1) * share // self.per_epoch
 
     def _step(self) -> None:
         config, state = self.config, self.state

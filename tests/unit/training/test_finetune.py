@@ -152,7 +152,7 @@ def test_a_run_killed_between_checkpoints_and_repeated_gives_the_same_bytes(tmp_
     lines: list[str] = []
     repeated = SmallNetwork()
     found = finetuner(repeated, run_dir=tmp_path, lines=lines.append).run()
-    assert lines[0].startswith("continuing from step 8 of 18")
+    assert lines[0].startswith("continuing from step 9 of 18")
     assert differing(repeated, straight) == []
     assert (found.curves, found.kept_step, found.updates) == (expected.curves, expected.kept_step, expected.updates)
     assert all(np.array_equal(found.after[name], expected.after[name]) for name in expected.after)
