@@ -20,14 +20,13 @@ from watchline.config import Config
 from watchline.models.base import Columns
 
 UNKNOWN = 0  # code of a null, of a value rare in training, and of a value training never saw
-_CLIP = 6.0  # scaled numbers beyond this many deviations say nothing more, and would only unsettle a network
 
 
 class TableEncoderConfig(Config):
     """How columns become arrays."""
 
     min_count: int = Field(default=5, ge=1, description="training rows a category needs for a code of its own")
-    heavy_tail: float = Field(default=2.0, gt=0, description="skewness above which a non-negative column is log1p-ed")
+    num_quantiles: int = Field(default=8, ge=1, description="parts of equal training rows that numbers are cut into")
 
 
 @dataclass(frozen=True)
@@ -44,36 +43,31 @@ class EncodedTable:
 
 @dataclass(frozen=True)
 class NumericScaler:
-    """(log1p of) a column, minus `center`, over `scale`; with an indicator column where training had nulls."""
+    """Piecewise-linear map of a column onto 0 to 1 between its training quantiles, with an indicator of nulls.
 
-    log: bool
-    center: float
-    scale: float
+    Quantiles make one scale of seconds, counts and shares, whatever their tails. The indicator column is there
+    only where training had nulls.
+    """
+
+    knots: tuple[float, ...]  # ascending, at least two
     has_null: bool
 
     @classmethod
-    def fit(cls, values_N: np.ndarray, heavy_tail: float) -> Self:
+    def fit(cls, values_N: np.ndarray, num_quantiles: int) -> Self:
         """Fit on float64 `values_N`, NaN where null."""
         known = values_N[~np.isnan(values_N)]
         has_null = len(known) < len(values_N)
-        if len(known) == 0:
-            return cls(False, 0.0, 1.0, has_null)
-        log = bool(known.min() >= 0 and _skewness(known) > heavy_tail)
-        known = np.log1p(known) if log else known
-        deviation = float(known.std())
-        return cls(log, float(known.mean()), deviation if deviation > 1e-9 else 1.0, has_null)
+        knots = np.unique(np.quantile(known, np.linspace(0, 1, num_quantiles + 1))) if len(known) else np.zeros(1)
+        if len(knots) == 1:
+            knots = knots[0] + np.array([-0.5, 0.5])
+        return cls(tuple(knots.tolist()), has_null)
 
     def transform(self, values_N: np.ndarray) -> np.ndarray:
-        """Scaled values, a null at the centre; (N, 2) with the null indicator or (N, 1) without, float64."""
+        """Scaled values, a null at 0.5; (N, 2) with the null indicator or (N, 1) without, float64."""
         unknown = np.isnan(values_N)
-        values = np.log1p(np.maximum(values_N, 0.0)) if self.log else values_N
-        scaled = np.clip((np.where(unknown, self.center, values) - self.center) / self.scale, -_CLIP, _CLIP)
+        places = np.linspace(0, 1, len(self.knots))
+        scaled = np.where(unknown, 0.5, np.interp(np.where(unknown, self.knots[0], values_N), self.knots, places))
         return np.stack([scaled, unknown], axis=1) if self.has_null else scaled[:, None]
-
-
-def _skewness(values: np.ndarray) -> float:
-    deviation = values.std()
-    return float(((values - values.mean()) ** 3).mean() / deviation**3) if deviation > 1e-9 else 0.0
 
 
 class TableEncoder:
@@ -93,7 +87,7 @@ class TableEncoder:
             raise ValueError("no training rows to fit the encoder on; check window.* against the feature table")
         _check_columns(train, [*columns.categorical, *columns.numeric])
         categories = {name: _frequent_values(train[name], config.min_count) for name in columns.categorical}
-        scalers = {name: NumericScaler.fit(_numbers(train[name]), config.heavy_tail) for name in columns.numeric}
+        scalers = {name: NumericScaler.fit(_numbers(train[name]), config.num_quantiles) for name in columns.numeric}
         return cls(columns, categories, scalers)
 
     @property
@@ -166,10 +160,14 @@ class TableEncoder:
             columns = Columns(names["label"], *(tuple(names[key]) for key in ("keys", "categorical", "numeric")))
             known = {**integers, **values["strings"]}
             categories = {name: known[name] for name in columns.categorical}
-            scalers = {name: NumericScaler(**values["scalers"][name]) for name in columns.numeric}
+            scalers = {name: _scaler(values["scalers"][name]) for name in columns.numeric}
         except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"{path}: not a saved encoder ({error!r}); `dvc checkout` restores the model") from error
         return cls(columns, categories, scalers)
+
+
+def _scaler(values: dict[str, Any]) -> NumericScaler:
+    return NumericScaler(tuple(values["knots"]), values["has_null"])
 
 
 def _check_columns(table: pl.DataFrame, names: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ class EncoderConfig(Config):
     embedding_width: int = Field(default=16, ge=1, description="width of each category's embedding")
     hidden_width: int = Field(default=256, ge=1, description="width of the hidden layers")
     num_layers: int = Field(default=2, ge=1, description="linear layers, the one onto the memory included")
+    numeric_bins: int = Field(default=8, ge=1, description="parts of 0 to 1 that each number is spread over")
     dropout: float = Field(default=0.1, ge=0, lt=1)
     id_dropout: float = Field(default=0.2, ge=0, lt=1, description="chance that a training row's id reads as unknown")
     id_cardinality: int = Field(default=100, ge=1, description="a column with more codes than this counts as an id")
@@ -36,13 +37,14 @@ class FeatureEncoder(nn.Module):
         super().__init__()
         self.width = width
         self.id_dropout = config.id_dropout
+        self.numeric_bins = config.numeric_bins
         counts = torch.tensor(list(cardinalities), dtype=torch.int64)
         # One table for all columns: a single lookup is several times faster than one per column.
         self.embedding = nn.Embedding(max(1, int(counts.sum())), config.embedding_width)
         nn.init.normal_(self.embedding.weight, std=0.05)
         self.register_buffer("offset_F", counts.cumsum(0) - counts, persistent=False)
         self.register_buffer("is_id_F", counts > config.id_cardinality, persistent=False)
-        widths = [len(counts) * config.embedding_width + num_numeric]
+        widths = [len(counts) * config.embedding_width + num_numeric * config.numeric_bins]
         widths += [config.hidden_width] * (config.num_layers - 1) + [width]
         layers: list[nn.Module] = []
         for i, (inputs, outputs) in enumerate(pairwise(widths)):
@@ -53,9 +55,19 @@ class FeatureEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, categorical_BF: Tensor, numeric_BD: Tensor) -> Tensor:
-        """Memory vectors (B, W) of int64 codes (B, F) and float32 numbers (B, D)."""
+        """Memory vectors (B, W) of int64 codes (B, F) and float32 numbers (B, D) between 0 and 1."""
         if self.training and self.id_dropout > 0:
             drop_BF = torch.rand(categorical_BF.shape, device=categorical_BF.device) < self.id_dropout
             categorical_BF = categorical_BF.masked_fill(drop_BF & self.is_id_F, 0)
         embedded_BFE = self.embedding(categorical_BF + self.offset_F)
-        return self.norm(self.layers(torch.cat([embedded_BFE.flatten(1), numeric_BD], dim=1)))
+        spread_BDK = spread(numeric_BD, self.numeric_bins)
+        return self.norm(self.layers(torch.cat([embedded_BFE.flatten(1), spread_BDK.flatten(1)], dim=1)))
+
+
+def spread(numeric_BD: Tensor, num_bins: int) -> Tensor:
+    """Piecewise-linear encoding (B, D, K): how far each number has come through each of K parts of 0 to 1, less 1/2.
+
+    Lets one linear layer bend at every part's edge. Source: Gorishniy et al. 2022, arXiv 2203.05556.
+    """
+    edges_K = torch.arange(num_bins, device=numeric_BD.device, dtype=numeric_BD.dtype)
+    return (numeric_BD.unsqueeze(2) * num_bins - edges_K).clamp(0, 1) - 0.5

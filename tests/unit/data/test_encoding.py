@@ -55,38 +55,36 @@ def test_codes_equal_a_dictionary_lookup_on_random_ids():
     assert encoder.codes(pl.DataFrame({"id": ids[2000:]}))[:, 0].tolist() == expected
 
 
-def test_a_null_number_is_the_centre_with_its_indicator_set():
+def test_a_null_number_is_the_middle_with_its_indicator_set():
     encoder = TableEncoder.fit(table(), COLUMNS, CONFIG)
     numeric = encoder.transform(table()).numeric_ND
     assert encoder.num_numeric == numeric.shape[1] == 3
     assert numeric[:, 1].tolist() == [0, 0, 0, 0, 0, 1]
-    assert numeric[5, 0] == 0
+    assert numeric[5, 0] == 0.5
 
 
-def test_only_heavy_tailed_non_negative_columns_are_logged():
-    rng = np.random.default_rng(0)
-    heavy, even = np.exp(rng.normal(0, 2, 1000)), rng.normal(5, 1, 1000)
-    assert NumericScaler.fit(heavy, 2.0).log
-    assert not NumericScaler.fit(-heavy, 2.0).log
-    assert not NumericScaler.fit(even, 2.0).log
+def test_every_part_of_the_scale_holds_as_many_training_rows():
+    values = np.exp(np.random.default_rng(1).normal(0, 3, 8000))
+    scaled = NumericScaler.fit(values, 4).transform(values)[:, 0]
+    assert np.histogram(scaled, bins=[0, 0.25, 0.5, 0.75, 1.0])[0] == pytest.approx([2000] * 4, abs=2)
 
 
-def test_scaled_training_numbers_have_mean_zero_and_deviation_one():
-    values = np.random.default_rng(1).normal(40, 9, 5000)
-    scaled = NumericScaler.fit(values, 2.0).transform(values)
-    assert abs(scaled.mean()) < 1e-9
-    assert abs(scaled.std() - 1) < 1e-9
+def test_scaling_keeps_order_and_holds_values_beyond_the_training_range():
+    scaler = NumericScaler.fit(np.array([0.0, 0.0, 0.0, 1.0, 5.0, 90.0]), 4)
+    scaled = scaler.transform(np.array([-7.0, 0.0, 0.5, 2.0, 50.0, 90.0, 1e9]))[:, 0]
+    assert (scaled[0], scaled[-2], scaled[-1]) == (0, 1, 1)
+    assert (np.diff(scaled[1:-1]) > 0).all()
 
 
 def test_constant_and_empty_columns_scale_to_finite_numbers():
     for values in (np.full(5, 3.0), np.full(5, np.nan)):
-        assert np.isfinite(NumericScaler.fit(values, 2.0).transform(values)).all()
+        assert np.isfinite(NumericScaler.fit(values, 4).transform(values)).all()
 
 
 def test_an_infinite_number_counts_as_null():
     encoder = TableEncoder.fit(table(), COLUMNS, CONFIG)
     numeric = encoder.transform(table(seconds=[float("inf")] * 6)).numeric_ND
-    assert numeric[:, :2].tolist() == [[0.0, 1.0]] * 6
+    assert numeric[:, :2].tolist() == [[0.5, 1.0]] * 6
 
 
 def test_a_saved_encoder_gives_the_same_arrays(tmp_path):

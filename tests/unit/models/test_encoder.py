@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from watchline.models.encoder import EncoderConfig, FeatureEncoder
+from watchline.models.encoder import EncoderConfig, FeatureEncoder, spread
 
 CARDINALITIES = [500, 4]
 
@@ -17,7 +17,7 @@ def encoder(**changes) -> FeatureEncoder:
 def inputs(rows: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     codes = [torch.randint(1, size, (rows,), generator=generator) for size in CARDINALITIES]
-    return torch.stack(codes, dim=1), torch.randn(rows, 3, generator=generator)
+    return torch.stack(codes, dim=1), torch.rand(rows, 3, generator=generator)
 
 
 def test_memory_has_one_vector_of_the_given_width_per_row():
@@ -52,3 +52,10 @@ def test_encoder_without_numbers_or_without_categories_works():
     only_codes = FeatureEncoder([5], 0, config, width=4)(torch.ones(2, 1, dtype=torch.int64), torch.zeros(2, 0))
     only_numbers = FeatureEncoder([], 2, config, width=4)(torch.zeros(2, 0, dtype=torch.int64), torch.ones(2, 2))
     assert only_codes.shape == only_numbers.shape == (2, 4)
+
+
+def test_spread_adds_up_to_the_number():
+    numbers = torch.rand(20, 3, dtype=torch.float64)
+    spread_out = spread(numbers, 8) + 0.5
+    assert torch.allclose(spread_out.sum(2) / 8, numbers)
+    assert (spread_out.diff(dim=2) <= 0).all()
