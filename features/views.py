@@ -9,6 +9,7 @@ from datetime import timedelta
 import pandas as pd
 from entities import author, surface, topic, user, video
 from feast import Entity, FeatureView, Field, FileSource, RequestSource
+from feast.data_format import ParquetFormat
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64, String
 
@@ -22,7 +23,9 @@ def daily_statistics(name: str, *entities: Entity) -> FeatureView:
         name=name,
         entities=list(entities),
         ttl=timedelta(days=1),
-        source=FileSource(name=f"{name}_source", path=f"{SOURCES}/{name}", timestamp_field=TIME),
+        source=FileSource(
+            name=f"{name}_source", path=f"{SOURCES}/{name}", file_format=ParquetFormat(), timestamp_field=TIME
+        ),
     )
 
 
