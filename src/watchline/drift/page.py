@@ -114,13 +114,17 @@ def offline_or_online(quality: dict[str, dict[str, Any]]) -> str:
             else "worse"
         )
         sides[side].append(TITLES[key].removesuffix(" s"))
-    offline = ", ".join(f"{side} by {' and '.join(names)}" for side, names in sides.items() if names)
+    offline = ", ".join(f"{side} by {_listed(names)}" for side, names in sides.items() if names)
     low, high = after["low"], after["high"]
     sign = "up" if low is not None and low > 0 else "down" if high is not None and high < 0 else "not told apart from 0"
     return (
         f"Offline, {treatment} is {offline} than {control}; online its watch time is {sign}. "
         "Two arms cannot show whether offline metrics predict the lift."
     )
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def feature_table(features: list[ColumnDrift]) -> Table:

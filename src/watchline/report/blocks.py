@@ -11,6 +11,8 @@ from watchline.report.values import Shown, show
 
 STATUSES = {"pass": "Pass", "warn": "Warning", "fail": "Fail", "info": "Note"}
 SIGNS = {"pass": "✓", "warn": "!", "fail": "✕", "info": "i"}  # so that colour is never the only difference
+ONE_LINE = 32  # characters of a table's row name that stay on one line
+LONG = 30  # rows from which a table scrolls in a box of its own
 SHORT = 22  # characters of a verdict's text that fit on its badge in a table
 
 
@@ -106,6 +108,11 @@ class Cell:
     value: Any
     shown: Shown
 
+    @property
+    def is_short(self) -> bool:
+        """Whether the text should stay on one line."""
+        return len(self.shown.text) <= ONE_LINE
+
 
 def cell(value: Any, spec: str | None = None) -> Cell:
     """Format one table cell or fact; a Verdict, Link or Best keeps its kind."""
@@ -161,6 +168,11 @@ class Table:
         """Formatted cells, row by row."""
         specs = [self.formats.get(column) for column in self.columns]
         return [[cell(value, spec) for value, spec in zip(row, specs)] for row in self.rows]
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the table scrolls in a box of its own."""
+        return len(self.rows) > LONG
 
     @property
     def numeric(self) -> list[bool]:

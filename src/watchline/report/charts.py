@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -97,9 +98,10 @@ def interval_chart(
             axes.axvline(0.0, color=drawing.SOFT, linewidth=1, zorder=1)
         axes.hlines(rows, lows, highs, color=drawing.SERIES[0], linewidth=3, alpha=0.55, zorder=2)
         axes.plot(values, rows, "o", color=drawing.SERIES[0], markersize=6.5, zorder=3)
-        axes.set_yticks(rows, [_short(str(label)) for label in labels])
+        axes.set_yticks(rows, [_two_lines(str(label)) for label in labels])
         axes.set_ylim(-0.6, len(labels) - 0.4)
         axes.grid(False, axis="y")
+        _few_ticks(axes.xaxis)
         _label(axes, x_label, "")
 
     words = "; ".join(
@@ -182,6 +184,12 @@ def _label(axes: Axes, x_label: str, y_label: str, log_x: bool = False, log_y: b
         _plain_ticks(axes.yaxis)
 
 
+def _few_ticks(axis: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(5))
+
+
 def _plain_ticks(axis: Any) -> None:
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
@@ -210,6 +218,11 @@ def _name_bars(axes: Axes, texts: list[str], value_label: str, sideways: bool) -
 
 def _short(text: str, length: int = 26) -> str:
     return _plain(text if len(text) <= length else text[: length - 1] + "…")
+
+
+def _two_lines(text: str) -> str:
+    lines = textwrap.wrap(text, 26, max_lines=2, placeholder="…")
+    return "\n".join(_plain(line) for line in lines)
 
 
 def _plain(text: str) -> str:

@@ -29,6 +29,7 @@ class Section:
     title: str
     id: str
     note: str
+    half: bool
     groups: list[list[Block]]
 
 
@@ -52,12 +53,15 @@ class Page:
         """The few numbers (three to six) shown large under the title."""
         self._key_figures = Facts(values, formats or {})
 
-    def section(self, title: str, *blocks: Block, note: str = "") -> None:
-        """Add a part with a heading, an optional muted remark, and its blocks; charts in a row share the width."""
+    def section(self, title: str, *blocks: Block, note: str = "", half: bool = False) -> None:
+        """Add a part with a heading, an optional muted remark, and its blocks; narrow blocks stand side by side.
+
+        Two `half` sections in a row share the width of a wide screen.
+        """
         taken = {section.id for section in self._sections}
         slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
         anchor = next(name for name in _numbered(slug) if name not in taken)
-        self._sections.append(Section(title, anchor, note, _grouped(blocks)))
+        self._sections.append(Section(title, anchor, note, half, _grouped(blocks)))
 
     def render(self, root: str) -> str:
         """The page as HTML; `root` is the relative path to the reports folder, `..` for a stage's page."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -26,7 +27,8 @@ class Shown:
 def show(value: Any, spec: str | None = None) -> Shown:
     """Format one value; `spec` is a format specification for numbers, such as ``.3f``, ``,`` or ``.1%``.
 
-    None and NaN show as a dash and sort last. Raises ValueError naming spec and value when they do not fit.
+    None and NaN show as a dash and sort last; lists and mappings show their items. Raises ValueError naming spec and
+    value when they do not fit.
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -36,7 +38,12 @@ def show(value: Any, spec: str | None = None) -> Shown:
         return Shown("yes" if value else "no", numeric=False, sort=str(int(value)))
     if isinstance(value, int | float):
         return Shown(_number(value, spec), numeric=True, sort=f"{value:.10g}")
-    text = value.isoformat() if isinstance(value, date) else str(value)
+    if isinstance(value, Mapping):
+        text = "; ".join(f"{name} {show(item, spec).text}" for name, item in value.items()) or "none"
+    elif isinstance(value, list | tuple):
+        text = ", ".join(show(item, spec).text for item in value) or "none"
+    else:
+        text = value.isoformat() if isinstance(value, date) else str(value)
     return Shown(text, numeric=False, sort=text)
 
 

@@ -17,6 +17,7 @@ from pydantic import Field
 from watchline.config import Config, load_section
 from watchline.data.splits import Window
 from watchline.report import Best, Callout, Facts, Link, Page, Table, Verdict, charts, read_json, write_json
+from watchline.report.values import show
 from watchline.stages import log, run_stage
 
 SINGLE_STAGES = ("ingest", "validate", "features", "finetune", "evaluate", "abtest", "drift")
@@ -124,8 +125,10 @@ def build_page(stages: dict[str, Metrics], training: dict[str, Metrics], config:
     page.section("Models on the eval days", model_table(stages["evaluate"], config.metrics), *differences(stages))
     add_lift(page, stages["abtest"])
     add_drift(page, stages["drift"], config)
-    page.section("Training", training_table(training), note="On the validation days, which also stop the training.")
-    page.section("What ran", Table(["stage", "rows", "outcome"], stage_rows(stages, training)))
+    page.section(
+        "Training", training_table(training), note="On the validation days, which also stop the training.", half=True
+    )
+    page.section("What ran", Table(["stage", "rows", "outcome"], stage_rows(stages, training)), half=True)
     page.section("Data and window", Facts(data_facts(stages, window)), *quarantine(stages["validate"]))
     return page
 
@@ -211,7 +214,7 @@ def add_lift(page: Page, abtest: Metrics) -> None:
     }
     formats = {"p-value": ".4f", "sample ratio, p-value": ".4f", "smallest lift found with 80 % power": ".1%"}
     shown = {name: value for name, value in facts.items() if value is not None}
-    page.section("Simulated lift", *blocks, Facts(shown, formats))
+    page.section("Simulated lift", *blocks, Facts(shown, formats), half=True)
 
 
 def add_drift(page: Page, drift: Metrics, config: ReportConfig) -> None:
@@ -232,7 +235,7 @@ def add_drift(page: Page, drift: Metrics, config: ReportConfig) -> None:
         f"Strongest of {len(features)} compared feature columns, eval days against training days",
         {"× threshold": ".2f"},
     )
-    page.section("Drift", table, Link("drift/index.html", "all columns, target, predictions and residuals"))
+    page.section("Drift", table, Link("drift/index.html", "all columns, target, predictions and residuals"), half=True)
 
 
 def training_table(training: dict[str, Metrics]) -> Table:
@@ -259,7 +262,7 @@ def stage_rows(stages: dict[str, Metrics], training: dict[str, Metrics]) -> list
 
     def number(stage: str, path: str, spec: str) -> str:
         value = look_up(stages[stage], path)
-        return "unknown" if value is None else format(value, spec)
+        return show(value, spec).text
 
     trained = [
         [

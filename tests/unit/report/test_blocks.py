@@ -25,6 +25,9 @@ from watchline.report.values import show
         (True, ".2f", "yes"),
         (datetime.date(2024, 3, 1), None, "2024-03-01"),
         ("gr", ".2f", "gr"),
+        ([0.123456, 2], None, "0.1235, 2"),
+        ({"kind": "greedy", "rank": 8}, None, "kind greedy; rank 8"),
+        ([], None, "none"),
     ],
 )
 def test_values_read_as_people_write_them(value, spec, text):

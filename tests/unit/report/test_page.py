@@ -117,6 +117,14 @@ def test_sections_of_one_title_have_anchors_of_their_own():
     assert {'id="loss"', 'id="loss-2"'} <= set(re.findall(r'id="loss[^"]*"', page.render("..")))
 
 
+def test_a_long_table_scrolls_in_a_box_that_the_keyboard_reaches():
+    page = Page("evaluate", "Title")
+    page.section("Rows", Table(["i"], [[i] for i in range(31)]), Table(["j"], [[0]]), half=True)
+    boxes = [a for a in Elements(page.render("..")).named("div") if "table" in a.get("class", "").split()]
+    assert [a["class"] for a in boxes] == ["table long", "table"]
+    assert all(a["tabindex"] == "0" and a["aria-label"] == "Rows" for a in boxes)
+
+
 def test_an_unknown_stage_is_an_error_that_lists_the_stages():
     with pytest.raises(ValueError, match=r"unknown stage 'ablation'.*ingest"):
         Page("ablation", "Title")
