@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from tests.helpers import plain_hd_pissa as plain
@@ -351,3 +352,36 @@ def test_removing_gives_back_the_plain_trainable_layers() -> None:
     remove(network)
     assert [type(layer) for layer in plain.linears(network)] == [nn.Linear] * 3
     assert [name for name, parameter in network.named_parameters() if not parameter.requires_grad] == ["4.bias"]
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_activation_checkpointing_captures_the_same_gradients(reentrant: bool) -> None:
+    x, target = plain.make_batches(1, 1)[0][0]
+    captured = []
+    for checkpointed in (False, True):
+        network = plain.make_network()
+        adapters = inject(network, config(2, 2))
+        leaf = x.clone().requires_grad_()
+        with adapters.slice(1):
+            if checkpointed:
+                output = torch.utils.checkpoint.checkpoint(network, leaf, use_reentrant=reentrant)
+            else:
+                output = network(leaf)
+            plain.squared_error(output, target).backward()
+        captured.append(adapters.gradients)
+    assert torch.equal(captured[0], captured[1])
+    assert float(captured[0][1].norm()) > 0
+
+
+def test_autocast_captures_the_gradients_to_its_precision() -> None:
+    x, target = plain.make_batches(1, 1, torch.float32)[0][0]
+    captured = []
+    for enabled in (False, True):
+        network = plain.make_network(dtype=torch.float32)
+        adapters = inject(network, config(2, 1))
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = plain.squared_error(network(x).float(), target)
+        loss.backward()
+        captured.append(adapters.gradients)
+    assert captured[1].dtype == torch.float32
+    assert float((captured[1] - captured[0]).norm() / captured[0].norm()) < 0.05
