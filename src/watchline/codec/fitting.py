@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from watchline.codec.vocabulary import MAX_VALUES, Vocabulary
 from watchline.config import Config
 
-_MAX_REPEATS = 8  # of the largest fitted token within the cap; above it, doubled tokens are added
+_MAX_RATIO = 6  # between neighbouring fitted tokens, and of the cap to the largest; wider gaps get doubled tokens
 
 
 class VocabularyConfig(Config):
@@ -52,7 +52,7 @@ def fit_vocabulary(labels_s: ArrayLike, config: VocabularyConfig) -> Vocabulary:
         values = dynamic_quantile_values(
             units_N, q_start=config.q_start, q_end=config.q_end, decay=config.decay, epsilon=config.epsilon
         )
-        values = _reach_cap(values, cap)
+        values = _close_gaps(values, cap)
     return Vocabulary(tuple(sorted({1, *values})), config.unit_s, cap)
 
 
@@ -116,11 +116,11 @@ def _training_units(labels_s: ArrayLike, unit_s: float, cap: int) -> np.ndarray:
     return np.minimum(np.rint(labels_N / unit_s), cap)
 
 
-def _reach_cap(values: list[int], cap: int) -> list[int]:
-    """Add doubled tokens until the largest one fits at most a few times below the cap."""
-    largest = max(values, default=1)
-    added = []
-    while cap // largest > _MAX_REPEATS:
-        largest *= 2
-        added.append(largest)
-    return [*values, *added]
+def _close_gaps(values: list[int], cap: int) -> list[int]:
+    """Add doubled tokens wherever sequences would grow long, such as with labels that are all alike."""
+    closed = [1]
+    for value in (*sorted(set(values) - {1}), cap + 1):
+        while value > _MAX_RATIO * closed[-1]:
+            closed.append(2 * closed[-1])
+        closed.append(value)
+    return closed[:-1]
