@@ -20,7 +20,7 @@ METRICS = {
         "rows": {"exposures": {"in": 1200, "clean": 1190, "quarantined": 10}},
         "quarantine": {"exposures": {"duplicate": 7, "zero_duration": 3, "future": 0}},
     },
-    "features": {},
+    "features": {"rows": 1190, "features": {"categorical": 8, "numeric": 5}},
     "train/lightgbm": {"valid": {"mae_s": 4.5, "rmse_s": 7.0, "xauc": 0.6}, "train": {"rows": 600}, "best_step": 40},
     "train/gr": {"valid": {"mae_s": 4.4, "rmse_s": 7.1, "xauc": 0.61}, "train": {"rows": 600}},
     "finetune": {"before": {"mae_s": 4.4}, "after": {"mae_s": 4.3}, "rows": {"train": 250}},

@@ -294,10 +294,8 @@ def stage_rows(stages: dict[str, Metrics], training: dict[str, Metrics]) -> list
 
 
 def _feature_outcome(features: Metrics) -> str:
-    columns = look_up(features, "columns")
-    if isinstance(columns, dict):
-        return ", ".join(f"{count} {kind}" for kind, count in columns.items() if isinstance(count, int)) + " columns"
-    return f"{columns} columns" if isinstance(columns, int) else ""
+    counts = features.get("features")
+    return " and ".join(f"{count} {kind}" for kind, count in counts.items()) + " columns" if counts else ""
 
 
 def data_facts(stages: dict[str, Metrics], window: Window) -> dict[str, Any]:
