@@ -146,6 +146,11 @@ def _prose(text: str) -> Markup:
     return Markup("").join(pieces)
 
 
+def _breakable(text: str) -> Markup:
+    """Escape `text`, a name, which may go on to another line after each underscore."""
+    return Markup("_<wbr>").join(str(text).split("_"))
+
+
 def _asset(name: str) -> str:
     return (_HERE / "assets" / name).read_text(encoding="utf-8")
 
@@ -160,4 +165,5 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["prose"] = _prose
+    environment.filters["breakable"] = _breakable
     return environment
