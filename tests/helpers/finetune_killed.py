@@ -10,9 +10,9 @@ import signal
 import sys
 from pathlib import Path
 
+from watchline.finetuning.loop import Finetuner
 from watchline.stages import run_stage
 from watchline.stages.finetune import main
-from watchline.training.finetune import Finetuner
 
 _plain_step = Finetuner._step
 

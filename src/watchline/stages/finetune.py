@@ -20,12 +20,12 @@ import polars as pl
 from watchline.config import load_section
 from watchline.data.splits import Window
 from watchline.data.tables import day_path, read_days
+from watchline.finetuning.loop import FinetuneConfig, Finetuned, Finetuner
+from watchline.finetuning.page import CURVE_COLUMNS, HeldOut, finetune_metrics, finetune_page
 from watchline.models import load_model
 from watchline.report import write_json
-from watchline.report.finetune import CURVE_COLUMNS, HeldOut, finetune_metrics, finetune_page
 from watchline.stages import log, run_stage
 from watchline.training.distributed import Processes, process_group
-from watchline.training.finetune import FinetuneConfig, Finetuned, Finetuner
 from watchline.training.fingerprint import fingerprint
 from watchline.training.seeding import seed_everything
 

@@ -12,8 +12,8 @@ import torch
 
 from tests.helpers.small_network import SmallNetwork, draw_table
 from watchline.config import ConfigError, parse
+from watchline.finetuning.loop import FinetuneConfig, Finetuned, Finetuner, slice_rows
 from watchline.training.distributed import Processes
-from watchline.training.finetune import FinetuneConfig, Finetuned, Finetuner, slice_rows
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 VALUES = {

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from watchline.adapters.spectrum import ENERGY_SHARE, Update
+from watchline.finetuning.loop import Finetuned
 from watchline.metrics import Interval, mae, paired_bootstrap, xauc
 from watchline.report import Callout, Facts, Figure, Page, Table, Text
 from watchline.report.charts import bar_chart, line_chart
-from watchline.training.finetune import Finetuned
 
 CURVE_COLUMNS = ("step", "epoch", "train_loss", "held_out_loss", "held_out_xauc", "held_out_mae_s")
 WEIGHTS_PER_CHART = 6

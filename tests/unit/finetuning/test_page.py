@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from watchline.adapters.spectrum import measure_update
+from watchline.finetuning.loop import Finetuned
+from watchline.finetuning.page import HeldOut, finetune_metrics, finetune_page
 from watchline.metrics import mae
-from watchline.report.finetune import HeldOut, finetune_metrics, finetune_page
-from watchline.training.finetune import Finetuned
 
 RNG = np.random.default_rng(0)
 LABEL_S = RNG.exponential(20.0, 400)
