@@ -17,7 +17,7 @@ from watchline.data.tables import days_on_disk, read_days, read_parquet
 from watchline.feature_store.sources import FeaturesConfig, write_sources
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = FeaturesConfig(windows=[1, 3, 7], pair_windows=[7], online_sample=50)
+CONFIG = FeaturesConfig(windows=[1, 3, 7], pair_windows=[7], freshness="daily", online_sample=50)
 LIMITS = RowLimits(max_play_s=86_400, max_duration_s=86_400, day_slack_h=3)
 
 
@@ -42,17 +42,20 @@ def read_exposures(tables: Path) -> pl.DataFrame:
     return read_days(tables / "exposures", days_on_disk(tables / "exposures"))
 
 
-def write_store(tables: Path, directory: Path, exposures: pl.DataFrame | None = None) -> tuple[Path, Path]:
+def write_store(
+    tables: Path, directory: Path, exposures: pl.DataFrame | None = None, freshness: str = "daily"
+) -> tuple[Path, Path]:
     """Sources of `exposures` (default: the tables') in `directory`/data/features, and a copy of the repository.
 
     Returns the repository and the features folder.
     """
     repo, features = directory / "features", directory / "data/features"
     shutil.copytree(ROOT / "features", repo, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    config = CONFIG.model_copy(update={"freshness": freshness})
     users, videos = (read_parquet(tables / f"{name}.parquet") for name in ("users", "videos"))
     rows = read_exposures(tables) if exposures is None else exposures
     offset = Source.read(tables / "source.json").utc_offset_hours
-    write_sources(rows, users, videos, snapshot_days(tables), offset, CONFIG, features / "sources")
+    write_sources(rows, users, videos, snapshot_days(tables), offset, config, features / "sources")
     (features / "schema.json").write_text(f'{{"utc_offset_hours": {offset}}}')
     return repo, features
 

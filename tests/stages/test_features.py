@@ -17,6 +17,7 @@ from watchline.data.sources import kuairand
 from watchline.data.sources.writing import write_source
 from watchline.data.splits import Window
 from watchline.data.tables import TableError, days_on_disk, read_days
+from watchline.feature_store.snapshots import known_at
 from watchline.models.base import Columns
 from watchline.stages import features
 
@@ -96,6 +97,17 @@ def test_the_same_tables_and_params_give_the_same_bytes_in_any_folder(tables, ou
     assert not any(path.suffix == ".db" for path in out.rglob("*")), "registry and online store are no outputs"
 
 
+def test_event_fresh_statistics_are_a_parameter(tables, out, tmp_path):
+    fresh = run(tmp_path / "fresh", tables, PARAMS | {"freshness": "event"})
+    assert json.loads((fresh / "schema.json").read_text()) == json.loads((out / "schema.json").read_text())
+    days = days_on_disk(out / "table")
+    daily, event = read_days(out / "table", days), read_days(fresh / "table", days)
+    assert daily["exposure_id"].equals(event["exposure_id"])
+    assert event["user_exposures_3d"].null_count() < daily["user_exposures_3d"].null_count()
+    metrics = json.loads((fresh.parents[1] / "reports/features/metrics.json").read_text())
+    assert metrics["online_parity"]["equal_share"] == 1.0
+
+
 def test_days_after_the_window_are_left_out_and_change_nothing(tables, out, tmp_path):
     window = WINDOW | {"end": "2024-03-04", "train_days": 1}
     shorter = run(tmp_path / "shorter", tables, window=window)
@@ -141,12 +153,12 @@ def test_the_real_excerpt_keeps_every_row_and_its_history(tmp_path):
     table = read_days(out / "table", days_on_disk(out / "table"))
     exposures = read_exposures(tables)
     assert table["exposure_id"].equals(exposures["exposure_id"])
-    local_day = (pl.col("exposed_at") + timedelta(hours=8)).dt.date()
+    known_day = (known_at(8) + timedelta(hours=8)).dt.date()
     for row in table.filter(pl.col("video_exposures_7d") > 20).gather_every(20_000).iter_rows(named=True):
         day = (row["exposed_at"] + timedelta(hours=8)).date()
         history = exposures.filter(
             pl.col("video_id") == row["video_id"],
-            pl.max_horizontal("date", local_day).is_between(day - timedelta(days=7), day - timedelta(days=1)),
+            known_day.is_between(day - timedelta(days=7), day - timedelta(days=1)),
         )
         assert history["exposed_at"].max() < row["exposed_at"]
         assert row["video_exposures_7d"] == len(history)

@@ -1,7 +1,8 @@
-"""Daily snapshots: for every entity, statistics of its exposures on the trailing days before a local day began.
+"""Statistics of every entity's exposures on the trailing days: snapshots at the start of each local day, and updates.
 
-A snapshot of day D describes days before D only, so it is what a model may know at any moment of D. Each day's
-snapshot is computed from the rows of the longest trailing window alone: a new day costs a day.
+A snapshot of day D describes what was over before D began, so it is what a model may know at any moment of D. Each
+day's snapshot is computed from the rows of the longest trailing window alone: a new day costs a day. Updates follow
+each exposure: the freshest there can be, for stores that are fed by a stream.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ TIME = "event_timestamp"  # when a snapshot becomes known: the start of its loca
 # Long plays are cut before they are averaged: one day-long play would move an entity's mean for a week.
 _CAP_S = 600.0
 _CAP_RATIO = 5.0
+
+_KNOWN = "known_at"
 
 _WATCH = pl.col("watch_time_s")
 
@@ -55,13 +58,20 @@ GROUPS = (
 )
 
 
-def known_day(utc_offset_hours: float) -> pl.Expr:
-    """Local day on which an exposure is over and counted: the later of `date` and the local day of `exposed_at`.
+def known_at(utc_offset_hours: float) -> pl.Expr:
+    """When an exposure is over and its watch time known, never before its `date` begins.
 
-    The two differ where a source's day follows another clock than its timestamps (KuaiRand rounds the hour up).
+    A source's days can follow another clock than its timestamps (KuaiRand rounds the hour up): what is dated to a day
+    must not be known on the day before, or splits by `date` would leak.
     """
-    local = (pl.col("exposed_at") + timedelta(hours=utc_offset_hours)).dt.date()
-    return pl.max_horizontal("date", local)
+    watched = (pl.col("watch_time_s") * 1_000_000).ceil().cast(pl.Int64).cast(pl.Duration("us"))
+    begins = pl.col("date").cast(pl.Datetime("us")).dt.replace_time_zone("UTC") - timedelta(hours=utc_offset_hours)
+    return pl.max_horizontal(pl.col("exposed_at") + watched, begins)
+
+
+def local_day(moment: str, utc_offset_hours: float) -> pl.Expr:
+    """Local day of a column of UTC times."""
+    return (pl.col(moment) + timedelta(hours=utc_offset_hours)).dt.date()
 
 
 def start_of_day(day: date, utc_offset_hours: float) -> datetime:
@@ -77,13 +87,47 @@ def snapshots(
     `exposures` needs the keys of every group, `exposed_at`, `date`, `watch_time_s`, `duration_s`; `windows` gives the
     trailing days of each group by name. An entity has a row on each day that has history in its longest window.
     """
-    rows = exposures.with_columns(known_day(utc_offset_hours).alias("known_day"))
+    rows = _known(exposures, utc_offset_hours)
+    longest = max(max(of_group) for of_group in windows.values())
     for day in days:
-        age = (pl.lit(day) - pl.col("known_day")).dt.total_days()
-        longest = max(max(of_group) for of_group in windows.values())
+        age = (pl.lit(day) - local_day(_KNOWN, utc_offset_hours)).dt.total_days()
         history = rows.with_columns(age.alias("age")).filter(pl.col("age").is_between(1, longest))
         moment = pl.lit(start_of_day(day, utc_offset_hours)).cast(TIMESTAMP)
         yield day, {group.name: _of_group(history, group, windows[group.name], moment) for group in GROUPS}
+
+
+def updates(
+    exposures: pl.DataFrame, windows: dict[str, Sequence[int]], utc_offset_hours: float
+) -> dict[str, pl.DataFrame]:
+    """Per group the statistics as they are after each exposure is over, in the columns of `snapshots`.
+
+    A row's TIME is a microsecond after the exposure became known: a join as of that very moment does not see it. The
+    trailing windows are of 24 hours a day and end at the exposure. Sorted by TIME, then key.
+    """
+    rows = _known(exposures, utc_offset_hours).sort(_KNOWN, maintain_order=True)
+    return {group.name: _updates_of_group(rows, group, windows[group.name]) for group in GROUPS}
+
+
+def _known(exposures: pl.DataFrame, utc_offset_hours: float) -> pl.DataFrame:
+    return exposures.with_columns(known_at(utc_offset_hours).cast(TIMESTAMP).alias(_KNOWN))
+
+
+def _statistics(group: Group, window: int) -> list[pl.Expr]:
+    return [expression.alias(f"{group.prefix}_{name}_{window}d") for name, expression in STATISTICS.items()]
+
+
+def _updates_of_group(rows: pl.DataFrame, group: Group, windows: Sequence[int]) -> pl.DataFrame:
+    keys = list(group.keys)
+    moments = [*keys, _KNOWN]
+    table: pl.DataFrame | None = None
+    for window in sorted(windows, reverse=True):
+        trailing = rows.drop_nulls(keys).rolling(_KNOWN, period=f"{window}d", group_by=keys, closed="right")
+        # Exposures that became known at the same moment have the same window: one row stands for them.
+        part = trailing.agg(_statistics(group, window)).unique(moments, keep="last", maintain_order=True)
+        table = part if table is None else table.join(part, on=moments, how="left", maintain_order="left")
+    assert table is not None
+    just_after = (pl.col(_KNOWN) + timedelta(microseconds=1)).alias(TIME)
+    return table.sort(_KNOWN, *keys).select(*keys, just_after, pl.exclude(moments))
 
 
 def _of_group(history: pl.DataFrame, group: Group, windows: Sequence[int], moment: pl.Expr) -> pl.DataFrame:
@@ -91,8 +135,7 @@ def _of_group(history: pl.DataFrame, group: Group, windows: Sequence[int], momen
     known = history.drop_nulls(keys)
     table: pl.DataFrame | None = None
     for window in sorted(windows, reverse=True):
-        columns = [expression.alias(f"{group.prefix}_{name}_{window}d") for name, expression in STATISTICS.items()]
-        part = known.filter(pl.col("age") <= window).group_by(keys, maintain_order=True).agg(columns)
+        part = known.filter(pl.col("age") <= window).group_by(keys, maintain_order=True).agg(_statistics(group, window))
         table = part if table is None else table.join(part, on=keys, how="left", maintain_order="left")
     assert table is not None
     counts = [f"{group.prefix}_exposures_{window}d" for window in windows]

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from watchline.config import Config
 from watchline.data.tables import write_parquet
 from watchline.feature_store.profiles import first_tag, user_profiles, video_profiles
-from watchline.feature_store.snapshots import GROUPS, snapshots
+from watchline.feature_store.snapshots import GROUPS, TIME, local_day, snapshots, updates
 
 _NEEDED = ["exposure_id", "user_id", "video_id", "exposed_at", "date", "surface", "watch_time_s", "duration_s"]
 
@@ -23,7 +23,9 @@ class FeaturesConfig(Config):
 
     windows: list[int] = Field(min_length=1, description="trailing local days of user, video and author statistics")
     pair_windows: list[int] = Field(min_length=1, description="trailing local days of statistics of pairs of entities")
-    freshness: Literal["daily"] = "daily"
+    freshness: Literal["daily", "event"] = Field(
+        description="statistics as of the start of the local day, or also after each exposure that is over"
+    )
     online_sample: int = Field(ge=0, description="exposures on which offline and online features are compared")
 
     @field_validator("windows", "pair_windows")
@@ -55,8 +57,12 @@ def write_sources(
     )
     windows = {group.name: config.pair_windows if group.pair else config.windows for group in GROUPS}
     rows = dict.fromkeys((group.name for group in GROUPS), 0)
+    later = updates(keyed, windows, utc_offset_hours) if config.freshness == "event" else {}
     for day, tables in snapshots(keyed, days, windows, utc_offset_hours):
         for name, table in tables.items():
+            if name in later:
+                of_day = later[name].filter(local_day(TIME, utc_offset_hours) == day)
+                table = pl.concat([table, of_day])
             write_parquet(table, out / name / f"{day.isoformat()}.parquet")
             rows[name] += table.height
     for name, table in (("user_profile", user_profiles(users)), ("video_profile", video_profiles(videos))):

@@ -12,7 +12,7 @@ from watchline.data.screening import Source
 from watchline.feature_store import online
 from watchline.feature_store.join import historical_features, join, service_features
 from watchline.feature_store.repository import RepositoryError, open_store
-from watchline.feature_store.snapshots import start_of_day
+from watchline.feature_store.snapshots import known_at, start_of_day
 
 ASKED = ["exposure_id", "user_id", "video_id", "surface", "exposed_at", "date"]
 
@@ -25,6 +25,11 @@ def tables(tmp_path_factory):
 @pytest.fixture(scope="module")
 def store_dirs(tables, tmp_path_factory):
     return write_store(tables, tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def fresh_dirs(tables, tmp_path_factory):
+    return write_store(tables, tmp_path_factory.mktemp("fresh"), freshness="event")
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +54,36 @@ def test_a_row_gets_the_snapshot_of_its_day_computed_by_hand(tables, joined):
     everything = read_exposures(tables)
     row = joined.filter(pl.col("user_exposures_7d").is_not_null()).row(-1, named=True)
     past = everything.filter(pl.col("user_id") == row["user_id"], pl.col("date") < row["date"])
+    assert len(past) > 1
     assert row["user_exposures_7d"] == len(past)
     assert row["user_watch_median_7d"] == past["watch_time_s"].median()
     one = past.filter(pl.col("date") == row["date"] - timedelta(days=1))
     assert row["user_exposures_1d"] == len(one)
+
+
+def test_event_fresh_features_know_what_was_over_and_nothing_else(tables, fresh_dirs, exposures):
+    offset = Source.read(tables / "source.json").utc_offset_hours
+    everything = read_exposures(tables).with_columns(known_at(offset).alias("known"))
+    fresh = historical_features(*fresh_dirs, exposures)
+    assert fresh.select(ASKED).equals(exposures)
+    changed = 0
+    for row in fresh.gather_every(7).iter_rows(named=True):
+        past = everything.filter(pl.col("user_id") == row["user_id"], pl.col("known") < row["exposed_at"])
+        assert (row["user_exposures_7d"] or 0) == len(past), "five days of data: all of it lies in the window"
+        assert row["user_watch_median_7d"] == past["watch_time_s"].median()
+        changed += past["date"].eq(row["date"]).any()
+    assert changed > 20, "rows of the same day enter"
+
+
+def test_poisoning_what_is_not_over_changes_no_event_fresh_feature(tables, fresh_dirs, exposures, tmp_path):
+    moment = exposures["exposed_at"][len(exposures) // 2]
+    offset = Source.read(tables / "source.json").utc_offset_hours
+    everything = read_exposures(tables)
+    open_at = everything.select(known_at(offset)).to_series() >= moment
+    poisoned = everything.with_columns(pl.when(open_at).then(3e4).otherwise("watch_time_s").alias("watch_time_s"))
+    asked = exposures.filter(pl.col("exposed_at") <= moment)
+    after = historical_features(*write_store(tables, tmp_path, poisoned, freshness="event"), asked)
+    assert historical_features(*fresh_dirs, asked).equals(after)
 
 
 def test_context_is_that_of_the_local_clock(tables, exposures, joined):
@@ -101,8 +132,9 @@ def test_polars_and_duckdb_give_the_same_features_of_the_same_repository(store_d
         assert joined[name].to_list() == theirs[name].cast(joined.schema[name]).to_list(), name
 
 
-def test_the_online_store_serves_what_the_offline_join_gives(tables, store_dirs, exposures):
-    repo, features = store_dirs
+@pytest.mark.parametrize("freshness", ["daily", "event"])
+def test_the_online_store_serves_what_the_offline_join_gives(tables, store_dirs, fresh_dirs, exposures, freshness):
+    repo, features = store_dirs if freshness == "daily" else fresh_dirs
     offset = Source.read(tables / "source.json").utc_offset_hours
     moment = start_of_day(snapshot_days(tables)[-1], offset)
     sample = online.evenly(exposures, 200)

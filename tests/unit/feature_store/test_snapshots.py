@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from watchline.data.schema import TIMESTAMP
-from watchline.feature_store.snapshots import GROUPS, TIME, known_day, snapshots, start_of_day
+from watchline.feature_store.snapshots import GROUPS, TIME, known_at, snapshots, start_of_day, updates
 
 DAY = date(2024, 3, 8)
 WINDOWS = {group.name: [7] if group.pair else [1, 3, 7] for group in GROUPS}
@@ -56,7 +56,7 @@ def test_statistics_by_hand():
 
 
 def test_one_day_long_play_does_not_move_the_mean_beyond_the_cap():
-    table = snapshot(exposures([(1, 86_400.0), (2, 0.0)]))
+    table = snapshot(exposures([(30, 86_400.0), (2, 0.0)]))
     assert table["user_watch_mean_1d"].item() == 300.0
 
 
@@ -67,7 +67,7 @@ def test_a_snapshot_is_known_at_the_start_of_its_local_day():
 
 def test_an_exposure_before_midnight_that_the_source_dates_a_day_later_waits_for_that_day():
     late = exposures([(0.5, 7.0)]).with_columns(date=pl.lit(DAY))
-    assert late.select(known_day(0.0)).item() == DAY
+    assert late.select(known_at(0.0)).item() == start_of_day(DAY, 0.0)
     assert snapshot(late).is_empty()
     assert snapshot(late, day=DAY + timedelta(days=1))["user_exposures_1d"].item() == 1
 
@@ -75,6 +75,12 @@ def test_an_exposure_before_midnight_that_the_source_dates_a_day_later_waits_for
 def test_an_exposure_after_midnight_that_the_source_dates_a_day_earlier_never_enters_its_own_day():
     early = exposures([(-0.5, 7.0)]).with_columns(date=pl.lit(DAY - timedelta(days=1)))
     assert snapshot(early).is_empty(), "its snapshot would be known before it was over"
+
+
+def test_a_play_that_runs_over_midnight_is_not_known_at_midnight():
+    frame = exposures([(0.5, 1799.0), (0.25, 901.0)])
+    assert snapshot(frame)["user_exposures_1d"].item() == 1
+    assert snapshot(frame, day=DAY + timedelta(days=1))["user_exposures_3d"].item() == 2
 
 
 def test_entities_without_history_or_key_have_no_row():
@@ -112,3 +118,33 @@ def test_row_order_does_not_matter_to_the_bytes():
     frame = exposures(rows, user_id=pl.Series(rng.integers(0, 9, 300)))
     assert snapshot(frame).equals(snapshot(frame)), "the same rows give the same bytes"
     assert snapshot(frame)["user_id"].is_sorted()
+
+
+def test_updates_say_what_was_over_before_each_moment():
+    rng = np.random.default_rng(4)
+    rows = [(float(h), float(w)) for h, w in zip(rng.uniform(-20, 160, 250).round(2), rng.exponential(2000, 250))]
+    frame = exposures(rows, user_id=pl.Series(rng.integers(0, 6, 250)), surface=pl.Series(rng.integers(0, 3, 250)))
+    known = frame.with_columns(known_at(0.0).alias("known"))
+    for group in (GROUPS[0], GROUPS[3]):
+        table = updates(frame, WINDOWS, 0.0)[group.name]
+        assert table[TIME].is_sorted() and len(table) == len(frame)
+        for row in table.gather_every(10).iter_rows(named=True):
+            same = pl.all_horizontal(pl.col(key) == row[key] for key in group.keys)
+            past = known.filter(same, pl.col("known") < row[TIME])
+            for window in WINDOWS[group.name]:
+                part = past.filter(pl.col("known") > row[TIME] - timedelta(days=window, microseconds=1))
+                assert row[f"{group.prefix}_exposures_{window}d"] == len(part)
+                assert row[f"{group.prefix}_watch_median_{window}d"] == part["watch_time_s"].median()
+                assert row[f"{group.prefix}_log_mean_{window}d"] == pytest.approx(part["watch_time_s"].log1p().mean())
+
+
+def test_updates_have_the_columns_of_snapshots():
+    frame = exposures([(1, 1.0), (2, 2.0)])
+    for name, table in updates(frame, WINDOWS, 0.0).items():
+        assert table.schema == snapshot(frame, name).schema
+
+
+def test_exposures_that_become_known_together_give_one_update():
+    frame = exposures([(1, 0.0), (1, 0.0), (2, 3600.0)])
+    table = updates(frame, WINDOWS, 0.0)["user_stats"]
+    assert table["user_exposures_1d"].to_list() == [3]
