@@ -79,7 +79,7 @@ def finetune_page(metrics: Mapping[str, Any], result: Finetuned, held_out: HeldO
     page.section("Held-out rows before and after", *_before_after(metrics, result), note=_SELECTION_NOTE)
     page.section("Curves", *_curve_figures(result.curves))
     title = "Updates of the weights" if result.kept_step else "Updates of the weights up to the last step, not kept"
-    page.section(title, _update_table(result.updates), note=_RANK_NOTE)
+    page.section(title, _update_table(result.updates), note=_rank_note(params))
     page.section("Update by layer", _norm_figure(result.updates))
     page.section("Singular spectrum of the updates", *_spectrum_figures(result.updates))
     page.section("Parameters", Facts(params))
@@ -90,10 +90,15 @@ _SELECTION_NOTE = (
     "The step is chosen by the loss on these same rows, so the gain is on the hopeful side; the evaluate stage "
     "measures it on later days. Intervals: paired bootstrap by user, 95 %."
 )
-_RANK_NOTE = (
-    "Numerical rank: singular values of the update above the rounding noise of its steps. "
-    f"Energy rank: how many hold {ENERGY_SHARE:.0%} of its squared norm."
-)
+
+
+def _rank_note(params: Mapping[str, Any]) -> str:
+    slices, rank = params["num_slices"], params["rank"]
+    return (
+        f"One step has rank 2 x {slices} slices x {rank} = {2 * slices * rank} at most; further steps add parts of "
+        "second order. Numerical rank: singular values of the update above the rounding noise of its steps. "
+        f"Energy rank: how many hold {ENERGY_SHARE:.0%} of its squared norm."
+    )
 
 
 def _before_after(metrics: Mapping[str, Any], result: Finetuned) -> list[Any]:

@@ -126,8 +126,9 @@ def _write_report(directory: Path, config: FinetuneConfig, result: Finetuned, ro
         writer = csv.DictWriter(stream, CURVE_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: f"{value:.10g}" for name, value in row.items()} for row in result.curves)
-    params = {name: str(value) for name, value in config.model_dump(mode="json", exclude={"num_processes"}).items()}
-    finetune_page(metrics, result, rows, params).write(directory / "index.html")
+    params = config.model_dump(mode="json", exclude={"num_processes"})
+    shown = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in params.items()}
+    finetune_page(metrics, result, rows, shown).write(directory / "index.html")
 
 
 if __name__ == "__main__":

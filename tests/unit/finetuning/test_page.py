@@ -57,9 +57,10 @@ def test_the_page_says_what_came_of_it(kept_step: int, gain_s: float, words: str
     run = result(kept_step, gain_s)
     metrics = finetune_metrics("hd_pissa", run, HELD_OUT, seed=1)
     path = tmp_path / "finetune" / "index.html"
-    finetune_page(metrics, run, HELD_OUT, {"rank": "8"}).write(path)
+    finetune_page(metrics, run, HELD_OUT, {"rank": 8, "num_slices": 4}).write(path)
     text = path.read_text()
     assert words in text
     assert ("not kept" in text) == (kept_step == 0)
+    assert "2 x 4 slices x 8 = 64 at most" in text
     for heading in ("Curves", "Updates of the weights", "Singular spectrum", "Norm of the update"):
         assert heading in text
