@@ -148,8 +148,8 @@ def build_page(built: Built, config: FeaturesConfig, window: Window) -> Page:
             title="Exposures with history, by day",
         ),
         Table(["day", "exposures", *groups], built.coverage.rows(), formats=_percent(groups)),
-        note=f"Trailing days: {config.windows} of users, videos and authors, {config.pair_windows} of pairs. "
-        "The first days of a source have little behind them.",
+        note=f"Trailing days: {_listed(config.windows)} of users, videos and authors, "
+        f"{_listed(config.pair_windows)} of pairs. The first days of a source have little behind them.",
     )
     splits = list(window.ranges)
     page.section(
@@ -165,6 +165,10 @@ def build_page(built: Built, config: FeaturesConfig, window: Window) -> Page:
         Text(_differences(parity)),
     )
     return page
+
+
+def _listed(days: list[int]) -> str:
+    return ", ".join(map(str, days))
 
 
 def _percent(columns: list[str]) -> dict[str, str]:
