@@ -1,0 +1,176 @@
+"""GR against LightGBM on real data: several seeds, the same columns, paired-bootstrap intervals by user.
+
+    python benchmarks/quality.py --raw ../shared/data/kuairand-pure-10d
+
+Runs ingest, validate and features on the raw log in a temporary folder (or takes --features DIR of an earlier run),
+then fits both models for every seed: train to 2022-05-01, early stopping on 05-02, test on 05-03 and 05-04.
+`--set` passes Hydra overrides, for example `--set features.freshness=event train.gr.width=128`. The last line of
+output is one JSON object: figure -> value, target, unit, better.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from watchline.config import parse, read_params
+from watchline.data.splits import Window
+from watchline.data.tables import read_days
+from watchline.metrics import BOOTSTRAP_METRICS, mae, paired_bootstrap, rmse, xauc
+from watchline.models import model_module
+from watchline.models.base import STATISTIC_OF_METRIC, Columns, FitContext
+from watchline.models.common import CommonConfig
+from watchline.training.seeding import seed_everything
+
+ROOT = Path(__file__).resolve().parent.parent
+WINDOW = ["window.end=2022-05-04", "window.eval_days=2", "window.finetune_days=0", "window.valid_days=1"]
+METRICS = {"mae_s": mae, "rmse_s": rmse, "xauc": xauc}
+# METHODS: the mean of the log is the other statistic that orders well; validation picks between them.
+RANKING = ("expected_rank", "mean_log")
+Predictions = dict[str, np.ndarray]
+
+
+def main() -> None:
+    """Build the features if need be, fit, predict, compare, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--raw", type=Path, help="folder or archive of KuaiRand-Pure")
+    source.add_argument("--features", type=Path, help="data/features of an earlier run")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--models", nargs="+", default=["lightgbm", "gr"], help="the first is the baseline")
+    parser.add_argument("--set", nargs="*", default=[], dest="overrides", help="Hydra overrides")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        compose(work, [*WINDOW, "window.train_days=7", *arguments.overrides], arguments.raw)
+        features = arguments.features or build_features(work, arguments.raw.resolve())
+        params = read_params(work / "params.yaml")
+        report(run(params, features, arguments.models, arguments.seeds))
+
+
+def compose(work: Path, overrides: list[str], raw: Path | None) -> None:
+    """Write params.yaml of the run into `work`."""
+    sys.path.insert(0, str(ROOT))
+    from pipelines.params import compose_params
+
+    compose_params(
+        ROOT, ["ingest=kuairand", *([f"ingest.path={raw}"] if raw else []), *overrides], work / "params.yaml"
+    )
+
+
+def build_features(work: Path, raw: Path) -> Path:
+    """Run the first three stages as programs in `work`; returns its feature folder."""
+    shutil.copytree(ROOT / "features", work / "features")
+    tables, clean, features = (work / "data" / name for name in ("ingest", "validate", "features"))
+    steps = {
+        "ingest": ["--raw", raw, "--out", tables],
+        "validate": ["--tables", tables, "--out", clean, "--quarantine", work / "data/quarantine"],
+        "features": ["--tables", clean, "--repo", "features", "--out", "data/features"],
+    }
+    for stage, paths in steps.items():
+        command = [sys.executable, "-m", f"watchline.stages.{stage}", *map(str, paths), "--report", f"reports/{stage}"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        subprocess.run(command, cwd=work, env=environment, check=True, stdout=sys.stderr)
+    return features
+
+
+def run(params: dict[str, Any], features: Path, models: list[str], num_seeds: int) -> dict[str, Any]:
+    """Test metrics of every model and seed, and differences of the seeds' mean predictions' errors to the baseline."""
+    window = parse(Window, params["window"], "window")
+    columns = Columns.read(features / "schema.json")
+    train, valid, test = (
+        read_days(features / "table", window.split_days(split)) for split in ("train", "valid", "eval")
+    )
+    results: dict[str, Any] = {"rows": {"train": len(train), "valid": len(valid), "test": len(test)}, "models": {}}
+    predictions: dict[str, list[Predictions]] = {}
+    for name in models:
+        fits = [fit_one(name, params, seed, (train, valid, test), columns) for seed in range(1, num_seeds + 1)]
+        predictions[name] = [predicted for _, predicted in fits]
+        results["models"][name] = [metrics for metrics, _ in fits]
+    label, user = test[columns.label].to_numpy(), test["user_id"].to_numpy()
+    results["constant_mae_s"] = mae(label, np.full(len(label), np.median(label)))
+    results["differences"] = {
+        name: differences(label, user, predictions[name], predictions[models[0]]) for name in models[1:]
+    }
+    return results
+
+
+def fit_one(
+    name: str, params: dict[str, Any], seed: int, tables: tuple[pl.DataFrame, ...], columns: Columns
+) -> tuple[dict[str, float], Predictions]:
+    """Fit one model with one seed; its test metrics and test predictions by metric."""
+    train, valid, test = tables
+    module = model_module(name)
+    common = parse(CommonConfig, {**params["train"]["common"], "seed": seed}, "train.common")
+    config = parse(module.CONFIG, params["train"][name], f"train.{name}")
+    seed_everything(seed, common.num_threads)
+    started = time.perf_counter()
+    model = module.fit(config, common, train, valid, columns, FitContext(progress=lambda line: None)).model
+    seconds = time.perf_counter() - started
+    label = test[columns.label].to_numpy()
+    statistics = {**STATISTIC_OF_METRIC, "xauc": best_ranking(model, valid, columns.label)}
+    predicted = model.predict(test, tuple(dict.fromkeys(statistics.values())))
+    predictions = {metric: predicted[statistic] for metric, statistic in statistics.items()}
+    metrics = {metric: METRICS[metric](label, values) for metric, values in predictions.items()}
+    print(
+        name, f"seed {seed}", json.dumps({k: round(v, 4) for k, v in metrics.items()}), f"{seconds:.0f} s", flush=True
+    )
+    return metrics, predictions
+
+
+def best_ranking(model: Any, valid: pl.DataFrame, label: str) -> str:
+    """The statistic of the model that orders the validation rows best."""
+    names = [name for name in RANKING if name in model.statistics]
+    predicted, truth = model.predict(valid, names), valid[label].to_numpy()
+    return max(names, key=lambda name: xauc(truth, predicted[name]))
+
+
+def differences(
+    label: np.ndarray, user: np.ndarray, ours: list[Predictions], theirs: list[Predictions]
+) -> dict[str, Any]:
+    """Per metric the mean over seeds of the paired difference, and of the ends of its 95 % bootstrap interval."""
+    result = {}
+    for metric in METRICS:
+        assert metric in BOOTSTRAP_METRICS
+        parts = [paired_bootstrap(metric, label, a[metric], b[metric], user, seed=0) for a, b in zip(ours, theirs)]
+        result[metric] = {
+            key: float(np.mean([getattr(part, key) for part in parts])) for key in ("value", "low", "high")
+        }
+    return result
+
+
+def report(results: dict[str, Any]) -> None:
+    """Print a table, then the figures as one line of JSON."""
+    print(f"rows {results['rows']}, best constant MAE {results['constant_mae_s']:.3f} s")
+    for name, seeds in results["models"].items():
+        for metric in METRICS:
+            values = [seed[metric] for seed in seeds]
+            print(f"{name:10} {metric:7} mean {np.mean(values):.4f}  from {min(values):.4f} to {max(values):.4f}")
+    figures = {}
+    for name, by_metric in results["differences"].items():
+        for metric, part in by_metric.items():
+            print(f"{name} - baseline {metric}: {part['value']:+.4f} [{part['low']:+.4f}, {part['high']:+.4f}]")
+        difference = by_metric["mae_s"]["value"], by_metric["xauc"]["value"]
+        figures[f"{name}_mae_difference"] = figure(difference[0], -0.05, "s", "lower")
+        figures[f"{name}_xauc_difference"] = figure(difference[1], 0.004, "share", "higher")
+    print(json.dumps(figures))
+
+
+def figure(value: float, target: float, unit: str, better: str) -> dict[str, Any]:
+    """One entry of the closing JSON."""
+    return {"value": round(value, 5), "target": target, "unit": unit, "better": better}
+
+
+if __name__ == "__main__":
+    main()
