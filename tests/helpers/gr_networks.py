@@ -14,7 +14,7 @@ from watchline.models.gr.network import GRNetwork
 from watchline.models.gr.packing import pack_labels
 
 NUM_ROWS = 24
-VOCABULARY = Vocabulary((1, 3, 8, 20), 0.5, 60)
+VOCABULARY = Vocabulary((1, 3, 8, 20), 0.7, 60)
 
 
 class RowEncoder(nn.Module):
@@ -32,7 +32,7 @@ class RowEncoder(nn.Module):
 def small_config(**changes: Any) -> GRConfig:
     """Width 16, two layers; exact expectations unless changed."""
     values = {"width": 16, "num_heads": 4, "ffn_width": 24, "mean_tolerance_s": 0.0, "rank_tolerance": 0.0}
-    return GRConfig(**{**values, "vocabulary": VocabularyConfig(unit_s=0.5, cap_s=30.0), **changes})
+    return GRConfig(**{**values, "vocabulary": VocabularyConfig(unit_s=0.7, cap_s=42.0), **changes})
 
 
 def small_network(config: GRConfig, vocabulary: Vocabulary = VOCABULARY, seed: int = 0) -> GRNetwork:
@@ -47,7 +47,7 @@ def small_network(config: GRConfig, vocabulary: Vocabulary = VOCABULARY, seed: i
 
 
 def training_labels() -> np.ndarray:
-    """Half-second labels from 0 to the cap, skewed, with ties."""
+    """Seconds from 0 on, skewed, with ties once they are rounded."""
     return np.minimum(np.random.default_rng(5).exponential(6.0, 800), 30.0)
 
 

@@ -65,9 +65,9 @@ def decode_rows(
     while len(nodes.row_N):
         nodes = _advance(stepper, nodes, quantiles, likeliest, expectations, tables)
     unit_s = vocabulary.unit_s
-    found = {f"quantile:{level}": quantiles.units_QB[i] * unit_s for i, level in enumerate(request.levels)}
+    found = {f"quantile:{level}": quantiles.units_QB[i].double() * unit_s for i, level in enumerate(request.levels)}
     found |= {"argmax": likeliest.argmax_B * unit_s, "window": likeliest.window_B * unit_s}
-    return {name: value.double() for name, value in {**found, **expectations.sums}.items()}
+    return found | expectations.sums
 
 
 def _advance(

@@ -60,8 +60,8 @@ class Expectations:
     def _function(self, name: str, units: Tensor) -> Tensor:
         if name == "expected_rank":
             return self._law.rank(units)
-        seconds = units * self._unit_s
-        return seconds.double() if name == "mean" else seconds.double().log1p()
+        seconds = units.double() * self._unit_s
+        return seconds if name == "mean" else seconds.log1p()
 
     def _fill(self, name: str, low: Tensor, high: Tensor) -> Tensor:
         """Training mean of the function over labels from low to high inclusive; its middle where there are none."""

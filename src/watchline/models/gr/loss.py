@@ -33,7 +33,12 @@ def window_values(probability_NC: Tensor, class_value_C: Tensor, window: int, re
 
 
 def mix_inputs(
-    decoder: Decoder, config: GRConfig, packed: Packed, first_logits_PC: Tensor, share: float, generator: object
+    decoder: Decoder,
+    config: GRConfig,
+    packed: Packed,
+    first_logits_PC: Tensor,
+    share: float,
+    generator: torch.Generator | None,
 ) -> Tensor:
     """Input embeddings (P, D) of the second pass: from position 1 on, with probability 1 - `share`, the first pass's
     prediction of that token instead of the token: its mean embedding (mixup) or its likeliest class (sample)."""
@@ -44,7 +49,6 @@ def mix_inputs(
         predicted_PD = decoder.embedding(first_logits_PC.argmax(dim=1))
     # The prediction for a row's position i was made at i - 1, its neighbour in the flat layout.
     predicted_PD = predicted_PD.roll(1, dims=0)
-    assert generator is None or isinstance(generator, torch.Generator)
     device = generator.device if generator is not None else embedded_PD.device
     drawn_P = torch.rand(len(embedded_PD), generator=generator, device=device).to(embedded_PD.device)
     replaced_P = (drawn_P >= share) & (packed.position_P > 0)

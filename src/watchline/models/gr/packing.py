@@ -30,11 +30,6 @@ class Packed:
     target_P: Tensor
     state_P: Tensor
 
-    @property
-    def sizes(self) -> list[int]:
-        """Positions per block."""
-        return [rows * positions for rows, positions in self.blocks]
-
 
 def pack_labels(vocabulary: Vocabulary, label_s_B: Tensor) -> Packed:
     """Encode labels (B,) and lay out their sequences, on the device of the labels."""

@@ -27,7 +27,7 @@ def test_every_row_is_there_once_with_its_tokens_and_its_end():
 def test_no_position_is_padding():
     packed = pack_labels(VOCABULARY, LABELS)
     lengths = [len(greedy_classes(VOCABULARY, int(label))) + 1 for label in LABELS]
-    assert len(packed.target_P) == sum(lengths) == sum(packed.sizes)
+    assert len(packed.target_P) == sum(lengths) == sum(rows * positions for rows, positions in packed.blocks)
 
 
 def test_states_bound_what_is_left_of_the_label():
