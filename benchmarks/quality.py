@@ -25,11 +25,12 @@ import numpy as np
 import polars as pl
 
 from watchline.config import parse, read_params
+from watchline.data.columns import Columns
 from watchline.data.splits import Window
 from watchline.data.tables import read_days
 from watchline.metrics import BOOTSTRAP_METRICS, mae, paired_bootstrap, rmse, xauc
 from watchline.models import model_module
-from watchline.models.base import STATISTIC_OF_METRIC, Columns, FitContext
+from watchline.models.base import STATISTIC_OF_METRIC, FitContext
 from watchline.models.common import CommonConfig
 from watchline.training.seeding import seed_everything
 

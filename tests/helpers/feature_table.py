@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from watchline.data.columns import Columns
 from watchline.data.schema import TIMESTAMP
 from watchline.data.tables import day_path, write_parquet
-from watchline.models.base import Columns
 
 COLUMNS = Columns(
     label="watch_time_s",

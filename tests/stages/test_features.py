@@ -13,12 +13,12 @@ import yaml
 
 from tests.helpers.clean import ROOT, read_exposures, screen, write_clean
 from watchline.config import ConfigError, parse
+from watchline.data.columns import Columns
 from watchline.data.sources import kuairand
 from watchline.data.sources.writing import write_source
 from watchline.data.splits import Window
 from watchline.data.tables import TableError, days_on_disk, read_days
 from watchline.feature_store.snapshots import known_at
-from watchline.models.base import Columns
 from watchline.stages import features
 
 WINDOW = {"end": "2024-03-05", "eval_days": 1, "finetune_days": 1, "valid_days": 1, "train_days": 2}

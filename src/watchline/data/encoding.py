@@ -17,7 +17,7 @@ from pydantic import Field
 from safetensors.numpy import load_file, save_file
 
 from watchline.config import Config
-from watchline.models.base import Columns
+from watchline.data.columns import Columns
 
 UNKNOWN = 0  # code of a null, of a value rare in training, and of a value training never saw
 

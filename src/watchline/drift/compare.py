@@ -15,7 +15,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from watchline.config import Config
-from watchline.models.base import Columns
+from watchline.data.columns import Columns
 
 MISSING = "(missing)"
 

@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from watchline.data.columns import Columns
 from watchline.data.encoding import TableEncoder, TableEncoderConfig
 from watchline.experiment.assignment import assign
 from watchline.metrics import rmse, xauc
-from watchline.models.base import Columns
 
 Floats = NDArray[np.float64]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import polars as pl
 import polars.selectors as cs
 
+from watchline.data.columns import Columns
 from watchline.data.splits import Window
 from watchline.data.tables import day_path, write_parquet
 from watchline.feature_store.snapshots import GROUPS
-from watchline.models.base import Columns
 
 LABEL = "watch_time_s"
 KEYS = ("exposure_id", "user_id", "video_id", "exposed_at", "date", "is_random")

@@ -5,7 +5,6 @@ A model is a conditional distribution of watch time given the features of an exp
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,22 +18,6 @@ import polars as pl
 STATISTIC_OF_METRIC = {"mae_s": "median", "rmse_s": "mean", "xauc": "expected_rank"}
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which columns of the feature table are what; written by the features stage as schema.json."""
-
-    label: str
-    keys: tuple[str, ...]
-    categorical: tuple[str, ...]
-    numeric: tuple[str, ...]
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read schema.json; raises FileNotFoundError or KeyError naming what is missing."""
-        values = json.loads(path.read_text())
-        return cls(values["label"], tuple(values["keys"]), tuple(values["categorical"]), tuple(values["numeric"]))
 
 
 @dataclass(frozen=True)
@@ -62,7 +45,7 @@ class WatchTimeModel(ABC):
     @property
     @abstractmethod
     def statistics(self) -> tuple[str, ...]:
-        """Statistics `predict` knows: `median`, `mean`, `expected_rank`, ... (`quantile:0.1` where it has quantiles)."""
+        """What `predict` knows: `median`, `mean`, `expected_rank`, ... (`quantile:0.1` where it has quantiles)."""
 
     @abstractmethod
     def predict(self, table: pl.DataFrame, statistics: Sequence[str]) -> dict[str, np.ndarray]:

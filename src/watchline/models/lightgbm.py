@@ -18,8 +18,9 @@ from pydantic import Field
 from safetensors.numpy import load_file, save_file
 
 from watchline.config import Config
+from watchline.data.columns import Columns
 from watchline.data.encoding import TableEncoder
-from watchline.models.base import Columns, Fit, FitContext, WatchTimeModel
+from watchline.models.base import Fit, FitContext, WatchTimeModel
 from watchline.models.common import CommonConfig
 
 _OBJECTIVES = {"median": "regression_l1", "mean": "regression"}

@@ -16,6 +16,7 @@ import polars as pl
 from pydantic import Field, ValidationInfo, field_validator
 
 from watchline.config import Config, ConfigError, load_section
+from watchline.data.columns import Columns
 from watchline.data.splits import Window
 from watchline.data.tables import days_on_disk, read_days
 from watchline.experiment.environments import Environment, OracleEnvironment, RewardModelEnvironment
@@ -25,7 +26,6 @@ from watchline.experiment.requests import Retrieval, draw_candidates, draw_reque
 from watchline.experiment.simulation import simulate
 from watchline.experiment.summary import Plan, summarise
 from watchline.models import load_model
-from watchline.models.base import Columns
 from watchline.report import write_json
 from watchline.stages import log, run_stage
 

@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from watchline.config import load_section
+from watchline.data.columns import Columns
 from watchline.data.splits import Window
 from watchline.data.tables import TableError, read_days, read_parquet
 from watchline.drift.compare import (
@@ -27,7 +28,6 @@ from watchline.drift.compare import (
     unseen_share,
 )
 from watchline.drift.page import build_page
-from watchline.models.base import Columns
 from watchline.report import read_json, write_json
 from watchline.stages import log, run_stage
 

@@ -15,12 +15,12 @@ import numpy as np
 import polars as pl
 
 from watchline.config import ConfigError, load_section
+from watchline.data.columns import Columns
 from watchline.data.splits import Window
 from watchline.data.tables import read_days, write_parquet
 from watchline.evaluation.measure import STATISTICS, EvaluateConfig, Evaluation, cut, detail, measure
 from watchline.evaluation.page import build_page
 from watchline.models import load_model
-from watchline.models.base import Columns
 from watchline.report import write_json
 from watchline.stages import log, run_stage
 

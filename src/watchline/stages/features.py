@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from watchline.config import ConfigError, load_section
+from watchline.data.columns import Columns
 from watchline.data.screening import Source
 from watchline.data.splits import Window
 from watchline.data.tables import days_on_disk, read_days, read_parquet
 from watchline.feature_store.snapshots import GROUPS, start_of_day
 from watchline.feature_store.sources import FeaturesConfig, write_sources
 from watchline.feature_store.table import KEYS, LABEL, columns_of, coverage_by_day, null_shares, write_table
-from watchline.models.base import Columns
 from watchline.report import Facts, Page, Table, Text, Verdict, charts, write_json
 from watchline.stages import log, run_stage
 

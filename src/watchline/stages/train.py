@@ -15,11 +15,12 @@ from typing import Any
 import polars as pl
 
 from watchline.config import Config, load_section
+from watchline.data.columns import Columns
 from watchline.data.splits import Window
 from watchline.data.tables import day_path, read_days
 from watchline.metrics import mae, rmse, xauc
 from watchline.models import model_module
-from watchline.models.base import STATISTIC_OF_METRIC, Columns, Fit, FitContext, WatchTimeModel
+from watchline.models.base import STATISTIC_OF_METRIC, Fit, FitContext, WatchTimeModel
 from watchline.models.common import CommonConfig
 from watchline.report import Facts, Figure, Page, Table, Text, charts, write_json
 from watchline.stages import log, run_stage

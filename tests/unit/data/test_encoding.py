@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from watchline.data.columns import Columns
 from watchline.data.encoding import UNKNOWN, NumericScaler, TableEncoder, TableEncoderConfig
-from watchline.models.base import Columns
 
 COLUMNS = Columns("watch_time_s", ("user_id",), ("user_id", "degree", "live"), ("seconds", "age"))
 CONFIG = TableEncoderConfig(min_count=2)

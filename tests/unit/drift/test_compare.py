@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from watchline.config import ConfigError, parse
+from watchline.data.columns import Columns
 from watchline.drift.compare import (
     ColumnDrift,
     DriftConfig,
@@ -15,7 +16,6 @@ from watchline.drift.compare import (
     plan_columns,
     unseen_share,
 )
-from watchline.models.base import Columns
 
 SETTINGS = {
     "max_rows": 1000,

@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from watchline.codec import Vocabulary, describe, fit_vocabulary
+from watchline.data.columns import Columns
 from watchline.data.encoding import EncodedTable, TableEncoder
-from watchline.models.base import Columns, Fit, FitContext, WatchTimeModel
+from watchline.models.base import Fit, FitContext, WatchTimeModel
 from watchline.models.common import CommonConfig
 from watchline.models.encoder import EncoderConfig, FeatureEncoder
 from watchline.models.gr.network import GRConfig, GRNetwork
