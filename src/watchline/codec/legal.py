@@ -33,6 +33,13 @@ class LegalTokens:
     max_length: int
 
     @property
+    def goes_on_SC(self) -> np.ndarray:
+        """Whether anything but `<eos>` can follow each class, bool (S, V + 1); where not, `<eos>` is certain."""
+        goes_on: np.ndarray = (self.next_SC >= 0) & (self.num_legal_S[self.next_SC] > 0)
+        goes_on[:, 0] = False
+        return goes_on
+
+    @property
     def num_states(self) -> int:
         """S."""
         return len(self.bound_S)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from watchline.codec import EOS, START, Vocabulary
+from watchline.codec import START, Vocabulary
 from watchline.models.gr.config import GRConfig
 from watchline.models.gr.decoder import Decoder
 from watchline.models.gr.expectations import Expectations
@@ -40,6 +40,7 @@ class Tables:
 
     def __init__(self, vocabulary: Vocabulary, device: torch.device) -> None:
         self.next_SC = torch.from_numpy(vocabulary.legal.next_SC).to(device)
+        self.goes_on_SC = torch.from_numpy(vocabulary.legal.goes_on_SC).to(device)
         self.class_value_C = torch.from_numpy(vocabulary.class_values).to(device)
 
 
@@ -63,45 +64,37 @@ def decode_rows(
     mass_EB = expectations.start(len(row_B), device) if request.expectations else None
     nodes = Nodes(row_B, zeros_B + START, zeros_B, mass_EB)
     while len(nodes.row_N):
-        nodes = _advance(stepper, nodes, quantiles, likeliest, expectations, tables)
+        nodes = _advance(stepper, nodes, (quantiles, likeliest), expectations, tables)
     unit_s = vocabulary.unit_s
     found = {f"quantile:{level}": quantiles.units_QB[i].double() * unit_s for i, level in enumerate(request.levels)}
-    found |= {"argmax": likeliest.argmax_B * unit_s, "window": likeliest.window_B * unit_s}
+    found |= {"argmax": likeliest.argmax_B.double() * unit_s, "window": likeliest.window_B * unit_s}
     return found | expectations.sums
 
 
 def _advance(
     stepper: Stepper,
     nodes: Nodes,
-    quantiles: QuantileWalks,
-    likeliest: LikeliestWalks,
+    walks: tuple[QuantileWalks, LikeliestWalks],
     expectations: Expectations,
     tables: Tables,
 ) -> Nodes:
     """One position further: choose, then gather the children that anything goes on to."""
     probability_NC = stepper.step(nodes.class_N, nodes.row_N, nodes.state_N)
-    num_classes = probability_NC.shape[1]
-    mass_EK: Tensor | None = None
     wanted_K = torch.zeros(probability_NC.numel(), dtype=torch.bool, device=probability_NC.device)
-    chosen: list[tuple[QuantileWalks | LikeliestWalks, Tensor]] = []
-    if len(quantiles.node_W):
-        chosen.append((quantiles, quantiles.choose(probability_NC.cumsum(dim=1), nodes.prefix_N)))
-    if len(likeliest.node_W):
-        chosen.append((likeliest, likeliest.choose(probability_NC)))
-    for walks, class_W in chosen:
-        wanted_K[(walks.node_W * num_classes + class_W)[class_W != EOS]] = True
+    moves = [(walk, *_walk_on(walk, probability_NC, nodes, tables)) for walk in walks if len(walk.node_W)]
+    for _, _, key_W in moves:
+        wanted_K[key_W] = True
+    mass_EK: Tensor | None = None
     if nodes.mass_EN is not None:
         mass_ENC = expectations.split(probability_NC, nodes.mass_EN, nodes.prefix_N, nodes.state_N, nodes.row_N)
         mass_EK = mass_ENC.flatten(1)
         wanted_K |= (mass_EK > 0).any(dim=0)
     child_N = wanted_K.nonzero().squeeze(1)
     node_of_K = wanted_K.cumsum(0) - 1
-    for walks, class_W in chosen:
-        going_W = (class_W != EOS).nonzero().squeeze(1)
-        class_W = class_W[going_W]
-        walks.move(going_W, class_W, node_of_K[walks.node_W[going_W] * num_classes + class_W])
-    parent_N = child_N // num_classes
-    class_N = child_N % num_classes
+    for walk, going_W, key_W in moves:
+        walk.move(going_W, node_of_K[key_W])
+    num_classes = probability_NC.shape[1]
+    parent_N, class_N = child_N // num_classes, child_N % num_classes
     stepper.follow(parent_N)
     return Nodes(
         nodes.row_N[parent_N],
@@ -110,3 +103,17 @@ def _advance(
         None if mass_EK is None else mass_EK[:, child_N],
         class_N,
     )
+
+
+def _walk_on(
+    walk: QuantileWalks | LikeliestWalks, probability_NC: Tensor, nodes: Nodes, tables: Tables
+) -> tuple[Tensor, Tensor]:
+    """Walkers that go on (as indices) and the child of each, as its place among the N C possible ones.
+
+    A walker has arrived at `<eos>`, and already after a token that only `<eos>` can follow.
+    """
+    class_W = walk.choose(probability_NC)
+    goes_on_W = tables.goes_on_SC[nodes.state_N[walk.node_W], class_W]
+    walk.arrive(~goes_on_W, nodes.prefix_N[walk.node_W] + tables.class_value_C[class_W])
+    going_W = goes_on_W.nonzero().squeeze(1)
+    return going_W, walk.node_W[going_W] * probability_NC.shape[1] + class_W[going_W]

@@ -21,7 +21,7 @@ from watchline.models.gr.statistics import Request, quantile_level
 from watchline.training.curriculum import teacher_share
 
 # Rows decoded at a time: enough to fill the machine, few enough to stay in its cache; expectations split each row.
-_ROWS, _ROWS_OF_EXPECTATIONS, _NODES_OF_ENUMERATION = 2048, 512, 1 << 18
+_ROWS, _ROWS_OF_EXPECTATIONS, _NODES_OF_ENUMERATION = 4096, 512, 1 << 18
 _DEVICE_FACTOR = 16  # more of them on an accelerator
 
 

@@ -1,6 +1,9 @@
-"""Sequences of a batch laid end to end: rows sorted by length, no position spent on padding."""
+"""Sequences of a batch laid end to end: rows sorted by length, no position spent on padding.
 
-# B rows, P positions of all rows (a row of n tokens has n + 1, its `<eos>` included), L longest sequence
+An `<eos>` that is certain, because nothing else may follow the token before it, has no loss and no position either.
+"""
+
+# B rows, P positions of all rows (one per token, and one for an `<eos>` that is not certain), L longest sequence
 
 from __future__ import annotations
 
@@ -39,13 +42,15 @@ def pack_labels(vocabulary: Vocabulary, label_s_B: Tensor) -> Packed:
 
 def pack(vocabulary: Vocabulary, classes_BL: np.ndarray, length_B: np.ndarray, device: torch.device) -> Packed:
     """Lay out encoded sequences; raises ValueError for a sequence that is not greedy."""
-    order_B = np.argsort(length_B, kind="stable")
-    num_positions_B = length_B[order_B].astype(np.int64) + 1
+    states = legal_states(vocabulary, classes_BL)
+    last_state_B = states[np.arange(len(states)), length_B]
+    num_positions_B = length_B + (vocabulary.legal.num_legal_S[last_state_B] > 0).astype(np.int64)
+    order_B = np.argsort(num_positions_B, kind="stable")
+    num_positions_B, states = num_positions_B[order_B], states[order_B]
     lengths, counts = np.unique(num_positions_B, return_counts=True)
     row_P = np.repeat(np.arange(len(order_B)), num_positions_B)
     position_P = np.arange(len(row_P)) - np.repeat(np.cumsum(num_positions_B) - num_positions_B, num_positions_B)
     # A column of `<eos>` on the right gives every row its last target, one of `<sos>` on the left its first input.
-    states = legal_states(vocabulary, classes_BL)[order_B]
     framed = np.full((len(order_B), classes_BL.shape[1] + 2), EOS, dtype=np.int64)
     framed[:, 0] = vocabulary.num_classes
     framed[:, 1:-1] = classes_BL[order_B]

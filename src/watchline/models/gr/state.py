@@ -86,7 +86,7 @@ class Stepper:
             x_ND = layer(x_ND, memory_ND, cache.attend)
         self.position += 1
         logits_NC = decoder.head(decoder.norm(x_ND)) + decoder.forbidden_SC.index_select(0, state_N)
-        return logits_NC.double().softmax(dim=1)
+        return logits_NC.softmax(dim=1).double()
 
     def follow(self, parent_N: Tensor) -> None:
         """Make each new node continue its parent."""

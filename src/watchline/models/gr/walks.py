@@ -7,7 +7,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from watchline.codec import EOS
 from watchline.models.gr.loss import window_values
 
 
@@ -27,20 +26,24 @@ class QuantileWalks:
         level_Q = torch.tensor(levels, dtype=torch.float64, device=row_B.device)
         self._u_W = level_Q.repeat_interleave(rows)
 
-    def choose(self, cumulative_NC: Tensor, prefix_N: Tensor) -> Tensor:
-        """Class of each walker (W,); those that reach `<eos>` arrive at the prefix of their node."""
+    def choose(self, probability_NC: Tensor) -> Tensor:
+        """Class of each walker (W,)."""
+        cumulative_NC = probability_NC.cumsum(dim=1)
         cumulative_WC = cumulative_NC.index_select(0, self.node_W)
         target_W = self._u_W * cumulative_WC[:, -1]
         class_W = (cumulative_WC < target_W[:, None]).sum(dim=1)
-        self._cumulative_WC, self._target_W = cumulative_WC, target_W
-        arrived_W = class_W == EOS
-        self.units_QB.view(-1)[self._slot_W[arrived_W]] = prefix_N[self.node_W[arrived_W]]
+        self._cumulative_WC, self._target_W, self._class_W = cumulative_WC, target_W, class_W
         return class_W
 
-    def move(self, going_W: Tensor, class_W: Tensor, node_W: Tensor) -> None:
-        """Keep the walkers `going_W`, which went by `class_W` to new nodes `node_W`."""
+    def arrive(self, there_W: Tensor, units_W: Tensor) -> None:
+        """Note the totals (W,) of the walkers that have arrived."""
+        self.units_QB.view(-1)[self._slot_W[there_W]] = units_W[there_W]
+
+    def move(self, going_W: Tensor, node_W: Tensor) -> None:
+        """Keep the walkers `going_W`, which went to new nodes `node_W`."""
         cumulative_WC, target_W = self._cumulative_WC[going_W], self._target_W[going_W]
-        above_W, below_W = (cumulative_WC.gather(1, class_W[:, None] - i).squeeze(1) for i in (0, 1))
+        class_W = self._class_W[going_W, None]
+        above_W, below_W = (cumulative_WC.gather(1, class_W - i).squeeze(1) for i in (0, 1))
         self._u_W = ((target_W - below_W) / (above_W - below_W)).clamp(0.0, 1.0)
         self._slot_W, self.node_W = self._slot_W[going_W], node_W
 
@@ -50,8 +53,8 @@ class LikeliestWalks:
 
     def __init__(self, row_B: Tensor, active: bool, window: int, renormalised: bool, class_value_C: Tensor) -> None:
         self._window, self._renormalised, self._value_C = window, renormalised, class_value_C.double()
-        self.argmax_B = torch.zeros(len(row_B), dtype=torch.float64, device=row_B.device)
-        self.window_B = torch.zeros_like(self.argmax_B)
+        self.argmax_B = torch.zeros_like(row_B)
+        self.window_B = torch.zeros(len(row_B), dtype=torch.float64, device=row_B.device)
         self.node_W = self._row_W = row_B if active else row_B[:0]
 
     def choose(self, probability_NC: Tensor) -> Tensor:
@@ -59,9 +62,12 @@ class LikeliestWalks:
         probability_WC = probability_NC.index_select(0, self.node_W)
         self.window_B[self._row_W] += window_values(probability_WC, self._value_C, self._window, self._renormalised)
         class_W = probability_WC.argmax(dim=1)
-        self.argmax_B[self._row_W] += self._value_C[class_W]
         return class_W
 
-    def move(self, going_W: Tensor, class_W: Tensor, node_W: Tensor) -> None:
+    def arrive(self, there_W: Tensor, units_W: Tensor) -> None:
+        """Note the totals (W,) of the walkers that have arrived."""
+        self.argmax_B[self._row_W[there_W]] = units_W[there_W]
+
+    def move(self, going_W: Tensor, node_W: Tensor) -> None:
         """Keep the walkers `going_W`, which went to new nodes `node_W`."""
         self._row_W, self.node_W = self._row_W[going_W], node_W

@@ -14,20 +14,28 @@ VOCABULARY = Vocabulary((1, 3, 8, 20), 1.0, 60)
 LABELS = torch.tensor([5.0, 0.0, 59.0, 20.0, 5.0, 1.0])
 
 
-def test_every_row_is_there_once_with_its_tokens_and_its_end():
+def sequence(label):
+    """Tokens of a label, and `<eos>` unless nothing else could follow: remainders under 1, under 2, ..."""
+    classes = greedy_classes(VOCABULARY, int(label))
+    same_start = [greedy_classes(VOCABULARY, units)[: len(classes)] == classes for units in range(VOCABULARY.cap + 1)]
+    return classes if sum(same_start) == 1 else [*classes, 0]
+
+
+def test_every_row_is_there_once_with_its_tokens_and_an_end_that_is_not_certain():
     packed = pack_labels(VOCABULARY, LABELS)
     for packed_row, row in enumerate(packed.order_B.tolist()):
         at = packed.row_P == packed_row
-        classes = greedy_classes(VOCABULARY, int(LABELS[row]))
-        assert packed.target_P[at].tolist() == [*classes, 0]
-        assert packed.input_P[at].tolist() == [VOCABULARY.num_classes, *classes]
-        assert packed.position_P[at].tolist() == list(range(len(classes) + 1))
+        targets = sequence(LABELS[row])
+        assert packed.target_P[at].tolist() == targets
+        assert packed.input_P[at].tolist() == [VOCABULARY.num_classes, *targets[:-1]]
+        assert packed.position_P[at].tolist() == list(range(len(targets)))
 
 
-def test_no_position_is_padding():
+def test_no_position_is_padding_or_certain():
     packed = pack_labels(VOCABULARY, LABELS)
-    lengths = [len(greedy_classes(VOCABULARY, int(label))) + 1 for label in LABELS]
-    assert len(packed.target_P) == sum(lengths) == sum(rows * positions for rows, positions in packed.blocks)
+    wanted = sum(len(sequence(label)) for label in LABELS)
+    assert len(packed.target_P) == wanted == sum(rows * positions for rows, positions in packed.blocks)
+    assert (torch.from_numpy(VOCABULARY.legal.num_legal_S)[packed.state_P] > 0).all()
 
 
 def test_states_bound_what_is_left_of_the_label():
