@@ -31,7 +31,7 @@ repro: setup  ## run every stage whose inputs changed, then read reports/index.h
 	@echo "open reports/index.html"
 
 test: setup  ## run the tests
-	@python -m pytest
+	@OMP_NUM_THREADS=1 python -m pytest
 
 lint: setup  ## ruff on everything, mypy on the core
 	@ruff check .

@@ -12,7 +12,14 @@ import yaml
 from pipelines.params import compose_params
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ["ingest.exposures=8000", "train.gr.epochs=1", "train.lightgbm.num_rounds=20", "finetune.epochs=1"]
+SMALL = [
+    "ingest.exposures=8000",
+    "train.gr.epochs=1",
+    "train.lightgbm.num_rounds=20",
+    "finetune.epochs=1",
+    "evaluate.replicates=100",
+    "abtest.requests=600",
+]
 
 
 def checkout(target: Path) -> Path:
