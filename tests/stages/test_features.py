@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import shutil
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -83,6 +83,19 @@ def test_report_gives_shares_and_an_equal_online_store(tables, out):
     assert metrics["days_behind_window_end"] == 0
     page = (out.parents[1] / "reports/features/index.html").read_text()
     assert "user_topic_log_mean_3d" in page and not re.search(r"(src|href)=.?https?:", page)
+
+
+def test_another_process_can_read_the_online_store_it_left(tables, out):
+    from watchline.feature_store.join import historical_features
+    from watchline.feature_store.online import online_features
+
+    last_moment = datetime(2024, 3, 5, 16, tzinfo=UTC)  # local midnight after the last day
+    asked = ["user_id", "video_id", "surface", "exposed_at"]
+    requests = read_exposures(tables).tail(30).with_columns(exposed_at=pl.lit(last_moment)).select(asked)
+    repo = out.parents[1] / "features"
+    online = online_features(repo, out, requests)
+    assert online.equals(historical_features(repo, out, requests))
+    assert (out.parents[1] / "runs/feast/online.db").is_file()
 
 
 def hashes(directory: Path) -> dict[str, str]:

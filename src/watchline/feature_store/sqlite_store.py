@@ -2,7 +2,7 @@
 
 In feature_store.yaml: ``online_store: {type: watchline.feature_store.sqlite_store.SqliteRowsOnlineStore, path: ...}``.
 Feast's own sqlite store keeps a row per entity and feature, three times over (table and two indexes): with a hundred
-features it takes three times as long to fill, fourteen times the space, and reads slower (docs/benchmarks.md).
+features it takes three times as long to fill and fifteen times the space (docs/features.md).
 """
 
 from __future__ import annotations
