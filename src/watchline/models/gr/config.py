@@ -32,8 +32,8 @@ class GRConfig(Config):
         default=True, description="divide by the window's mass; the paper's code does not"
     )
     curriculum: CurriculumConfig = CurriculumConfig()
-    mean_tolerance_s: float = Field(default=0.05, ge=0, description="mass times width below which mean splits no part")
-    rank_tolerance: float = Field(default=0.004, ge=0, description="likewise of expected_rank and mean_log; 0 is exact")
+    mean_tolerance_s: float = Field(default=0.5, ge=0, description="mass times width below which mean splits no part")
+    rank_tolerance: float = Field(default=0.01, ge=0, description="likewise of expected_rank and mean_log; 0 is exact")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
