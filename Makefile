@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PORT := 4200
+REPORTS_PORT := 4201
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PREFECT_HOME := $(CURDIR)/.prefect
@@ -45,7 +47,7 @@ flow: setup  ## run the line once as a Prefect flow (OVERRIDES=...), no server n
 	@python -m pipelines run $(OVERRIDES)
 
 ui: setup  ## Prefect server, daily deployment and report server on 127.0.0.1, until Ctrl-C
-	@python -m pipelines ui
+	@python -m pipelines ui --port $(PORT) --reports-port $(REPORTS_PORT)
 
 bench: setup  ## measure GR against the plain reference (one core, some minutes)
 	@python benchmarks/gr.py

@@ -46,7 +46,7 @@ def start_server(port: int) -> subprocess.Popen[bytes]:
         except OSError:
             time.sleep(0.3)
     stop_tree(process.pid)
-    raise RuntimeError(f"Prefect server did not answer on {HOST}:{port}; is the port taken? Try --port")
+    raise RuntimeError(f"Prefect server did not answer on {HOST}:{port}; is the port taken? Try `make ui PORT=4300`")
 
 
 def serve(root: Path, port: int, reports_port: int) -> None:

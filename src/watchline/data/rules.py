@@ -19,6 +19,7 @@ MEANINGS = {
     "duplicate": "a further copy of an identical row (the first copy stays)",
     "conflicting_id": "an id that an earlier row of the table has with other values",
     "future_time": "shown after the last day of the window",
+    "past_time": "dated before rows.earliest_day",
     "wrong_day": "the time is not within the row's local day",
     "unknown_user": "the user id is not in the user table",
     "unknown_video": "the video id is not in the video table",
@@ -32,6 +33,7 @@ class RowLimits(Config):
 
     max_play_s: float = Field(gt=0, description="longest credible watch time, seconds")
     max_duration_s: float = Field(gt=0, description="longest credible video, seconds")
+    earliest_day: date = Field(default=date(2010, 1, 1), description="first credible local day")
     day_slack_h: float = Field(ge=0, le=24, description="hours that exposed_at may lie outside its row's local day")
 
 
@@ -74,6 +76,7 @@ def exposure_rules(
         _null_key("user_id", "video_id", "exposed_at", "date", "watch_time_s"),
         _duplicate(EXPOSURES),
         RowRule("future_time", _after(last_day, utc_offset_hours, limits.day_slack_h)),
+        RowRule("past_time", pl.col("date") < limits.earliest_day),
         RowRule("wrong_day", outside_its_day(utc_offset_hours, limits.day_slack_h)),
         RowRule("unknown_user", ~pl.col("user_id").is_in(user_ids.implode())),
         RowRule("unknown_video", ~pl.col("video_id").is_in(video_ids.implode())),

@@ -233,9 +233,10 @@ def _combine(
 
 
 def _whole_calendar(days: pl.DataFrame, window: Window) -> pl.DataFrame:
-    """`days` with the days that have no file, their integer columns 0."""
-    found = days["date"].to_list()
-    first, last = min(window.start, found[0]), max(window.end, found[-1])
+    """`days` from the first to the last with a clean row, and all of the window; without a file its counts are 0."""
+    # A single row with an absurd date must not stretch the calendar to decades.
+    found = days.filter(pl.col("clean") > 0)["date"].to_list()
+    first, last = min([window.start, *found]), max([window.end, *found])
     calendar = pl.DataFrame({"date": pl.date_range(first, last, eager=True)})
     return calendar.join(days, on="date", how="left", maintain_order="left").with_columns(cs.integer().fill_null(0))
 

@@ -47,6 +47,7 @@ class EvaluateConfig(Config):
     baseline: str = "lightgbm"
     replicates: int = Field(default=1000, ge=100, le=100_000, description="draws of the bootstrap by user")
     seed: int = Field(default=1, ge=0)
+    num_threads: int = Field(default=2, ge=1, description="fixed, because sums depend on how work is split")
     duration_edges_s: list[float] = Field(default=[7, 18, 60, 180], min_length=1)
     watch_time_edges_s: list[float] = Field(default=[1, 5, 20, 60], min_length=1)
     activity_edges: list[int] = Field(default=[1, 5, 20, 50], min_length=1, description="exposures on training days")

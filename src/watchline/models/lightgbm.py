@@ -31,11 +31,11 @@ _CURVES = {"median": "valid_mae_s", "mean": "valid_rmse_s"}
 class LightGBMConfig(Config):
     """Trees, their shape, and what becomes of columns with many categories."""
 
-    num_rounds: int = Field(default=2000, ge=1, description="trees per booster, at most")
+    num_rounds: int = Field(default=1000, ge=1, description="trees per booster, at most")
     early_stopping_rounds: int = Field(default=50, ge=1, description="rounds without a better validation metric")
-    learning_rate: float = Field(default=0.05, gt=0)
-    num_leaves: int = Field(default=63, ge=2)
-    min_rows_in_leaf: int = Field(default=100, ge=1)
+    learning_rate: float = Field(default=0.1, gt=0)
+    num_leaves: int = Field(default=31, ge=2)
+    min_rows_in_leaf: int = Field(default=300, ge=1)
     feature_fraction: float = Field(default=0.7, gt=0, le=1, description="share of the columns each tree may use")
     bagging_fraction: float = Field(default=0.8, gt=0, le=1, description="share of the rows each tree sees")
     l2: float = Field(default=1.0, ge=0, description="L2 penalty on leaf values")

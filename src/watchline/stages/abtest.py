@@ -28,6 +28,7 @@ from watchline.experiment.summary import Plan, summarise
 from watchline.models import load_model
 from watchline.report import write_json
 from watchline.stages import log, run_stage
+from watchline.training.seeding import seed_everything
 
 
 class AbtestConfig(Config):
@@ -47,6 +48,7 @@ class AbtestConfig(Config):
     pre_period_days: int = Field(default=7, ge=1, description="days before the eval days, for CUPED")
     false_positive_runs: int = Field(default=200, ge=10, le=10_000, description="A/A splits")
     seed: int = Field(default=1, ge=0)
+    num_threads: int = Field(default=2, ge=1, description="fixed, because sums depend on how work is split")
     salt: str = Field(default="watchline", min_length=1)
 
     @field_validator("top_k")
@@ -65,6 +67,7 @@ def main(argv: list[str] | None = None) -> None:
     paths = parser.parse_args(argv)
     config = load_section(AbtestConfig, "abtest")
     window = load_section(Window, "window")
+    seed_everything(config.seed, config.num_threads)
     arms = {arm: load_arm(config, arm, paths.models) for arm in ("control", "treatment")}
     columns = Columns.read(paths.features / "schema.json")
     table = read_days(paths.features / "table", window.split_days("eval"))
@@ -79,7 +82,10 @@ def main(argv: list[str] | None = None) -> None:
     candidates = join_features(candidates, paths.repo, paths.features)
     log(f"{len(requests):,} requests with {config.candidates} candidates each")
     simulation = simulate(candidates, len(requests), arms, environment, config.top_k, config.seed, log)
-    before = past.filter(pl.col("date") < window.ranges["eval"][0])
+    first = window.ranges["eval"][0]
+    before = past.filter(
+        pl.col("date").is_between(first - timedelta(days=config.pre_period_days), first, closed="left")
+    )
     plan = Plan(config.salt, config.treatment_share, config.false_positive_runs)
     result = summarise(simulation, arms, watch_by_user(simulation.users, before), environment, plan)
     result |= asked(config, window, len(requests))

@@ -23,6 +23,7 @@ from watchline.evaluation.page import build_page
 from watchline.models import load_model
 from watchline.report import write_json
 from watchline.stages import log, run_stage
+from watchline.training.seeding import seed_everything
 
 FINETUNED = "gr_finetuned"
 
@@ -35,6 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     paths = parser.parse_args(argv)
     config = load_section(EvaluateConfig, "evaluate")
     window = load_section(Window, "window")
+    seed_everything(config.seed, config.num_threads)
     names = model_names(load_section(list[str], "models"), paths.models)
     columns = Columns.read(paths.features / "schema.json")
 

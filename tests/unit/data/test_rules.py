@@ -54,6 +54,7 @@ def screened(table: pl.DataFrame, filled=tuple(EXPOSURES)):
         ("null_key", {"exposed_at": None}),
         ("null_key", {"watch_time_s": None}),
         ("future_time", {"exposed_at": NOON + timedelta(days=3), "date": date(2024, 3, 4)}),
+        ("past_time", {"exposed_at": datetime(1970, 1, 1, 4, tzinfo=UTC), "date": date(1970, 1, 1)}),
         ("wrong_day", {"exposed_at": NOON - timedelta(days=1)}),
         ("wrong_day", {"exposed_at": NOON + timedelta(days=1)}),
         ("unknown_user", {"user_id": 4}),

@@ -18,7 +18,7 @@ from watchline.data.screening import (
     screen_tables,
 )
 from watchline.data.splits import Window
-from watchline.data.tables import TableError, day_path, days_on_disk, read_days, read_parquet
+from watchline.data.tables import TableError, day_path, days_on_disk, read_days, read_parquet, write_parquet
 
 LIMITS = RowLimits(max_play_s=86_400, max_duration_s=86_400, day_slack_h=3)
 WINDOW = Window(end=date(2024, 3, 4), eval_days=1, finetune_days=0, valid_days=1, train_days=2)
@@ -77,6 +77,17 @@ def test_days_of_the_window_show_a_day_without_rows(generated, tmp_path):
     assert days["present"].to_list() == [True, False, True, True]
     assert days["rows"][1] == 0 and days["volume_ratio"][1] is None
     assert days["days_behind"].to_list() == [0] * 4
+
+
+def test_a_row_of_the_year_1970_is_quarantined_and_stretches_no_calendar(generated, tmp_path):
+    tables = shutil.copytree(generated, tmp_path / "epoch")
+    row = pl.read_parquet(day_path(tables / "exposures", date(2024, 3, 1)), hive_partitioning=False).head(1)
+    epoch = row.with_columns(date=pl.lit(date(1970, 1, 1)), exposed_at=pl.lit(0).cast(row["exposed_at"].dtype))
+    write_parquet(epoch, day_path(tables / "exposures", date(1970, 1, 1)))
+    screening = screened(tables, tmp_path / "out")
+    assert screening.counts["exposures"]["past_time"] == 1
+    assert len(screening.days) == len(WINDOW.days)
+    assert not day_path(tmp_path / "out/exposures", date(1970, 1, 1)).exists()
 
 
 def test_days_behind_counts_from_the_newest_row_to_the_end_of_the_window(generated, tmp_path):
