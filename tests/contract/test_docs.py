@@ -1,0 +1,28 @@
+"""The documents name only what exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_leads_to_a_file_and_no_placeholder_is_left(page):
+    text = page.read_text()
+    links = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    assert not [link for link in links if link and not (page.parent / link).exists()]
+    assert not re.search(r"@[A-Z]+@|\bTODO\b|\bTBD\b", text)
+
+
+def test_every_make_target_the_readme_names_exists():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.M))
+    named = set(re.findall(r"(?:^|`)make ([a-z]+)", (ROOT / "README.md").read_text(), flags=re.M))
+    assert named and named <= targets
+
+
+def test_raw_data_below_data_raw_can_be_tracked():
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert "/data/" not in ignored and not [line for line in ignored if line.startswith("/data/raw")]
