@@ -210,21 +210,19 @@ def add_target(page: Page, findings: Findings) -> None:
 
 
 def add_predictions(page: Page, findings: Findings, config: DriftConfig) -> None:
-    """Predictions and residuals: first eval day against the last, and errors by day."""
+    """Predictions of eval rows against those of training rows, residuals across the eval days, errors by day."""
     note = (
-        "Models predict the eval days only, so the first eval day is compared with the last. "
-        "Residual: predicted mean minus watch time."
+        "Predictions of the eval days are compared with those of an evenly spaced sample of the training days. "
+        "Residuals (predicted mean minus watch time) are compared from the first eval day to the last, because a model "
+        "was fitted to its training rows."
     )
     rows = [
         [model, name.replace("_", " "), drift.method, drift.value, drift.threshold, badge(drift)]
         for model, drifts in findings.predictions.items()
         for name, drift in drifts.items()
     ]
-    if rows:
-        columns = ["model", "value", "method", "distance", "threshold", "verdict"]
-        first = Table(columns, rows, "First eval day against the last", {"distance": ".4f"})
-    else:
-        first = Callout("info", "There is one eval day, so predictions have no other day to be compared with.")
+    columns = ["model", "value", "method", "distance", "threshold", "verdict"]
+    first = Table(columns, rows, "Drift of predictions and residuals", {"distance": ".4f"})
     columns = ["model", "day", "rows", "MAE s", "bias s"]
     by_day = [
         [model, *(day[key] for key in ("date", "rows", "mae_s", "bias_s"))]

@@ -50,14 +50,16 @@ def main(argv: list[str] | None = None) -> None:
     plan = plan_columns(samples["train"], samples["eval"], columns, config)
     log(f"comparing {len(plan.numeric)} numeric and {len(plan.categorical)} categorical columns")
     features, target, evidently_html = compare_features(samples["train"], samples["eval"], plan, columns.label, config)
-    predictions = read_predictions(paths.predictions, sorted(offline["models"]))
+    names = sorted(offline["models"])
+    predictions = read_predictions(paths.predictions, names)
+    on_train = read_predictions(paths.predictions / "train", names)
     findings = Findings(
         plan=plan,
         features=features,
         target=target,
         unseen={name: unseen_share(frames["train"][name], frames["eval"][name]) for name in plan.ids},
         days=target_by_day(paths.features / "table", window, columns.label),
-        predictions={name: prediction_drift(frame, config) for name, frame in predictions.items()},
+        predictions={name: prediction_drift(on_train[name], predictions[name], config) for name in names},
         residuals={name: residuals_by_day(frame) for name, frame in predictions.items()},
         quality=offline_beside_online(offline, online),
         rows={split: (len(frames[split]), len(samples[split])) for split in frames},
@@ -79,19 +81,24 @@ def read_splits(table: Path, window: Window, columns: Columns) -> dict[str, pl.D
 
 
 def read_predictions(directory: Path, names: list[str]) -> dict[str, pl.DataFrame]:
-    """The eval rows of each model: date, watch_time_s, statistics and `residual`, mean prediction minus watch time."""
+    """The predicted rows of each model: date, watch_time_s, statistics and `residual`, mean prediction minus watch time."""
     residual = (pl.col("mean") - pl.col("watch_time_s")).alias("residual")
     return {name: read_parquet(directory / f"{name}.parquet").with_columns(residual) for name in names}
 
 
-def prediction_drift(frame: pl.DataFrame, config: DriftConfig) -> dict[str, ColumnDrift]:
-    """Drift of each statistic and of the residual between the first and the last eval day; nothing for one day."""
-    days = frame["date"].unique().sort()
-    if len(days) < 2:
-        return {}
-    values = frame.drop("exposure_id", "user_id", "watch_time_s", "date")
-    first, last = (evenly_spaced(values.filter(frame["date"] == day), config.max_rows) for day in (days[0], days[-1]))
-    return compare_numbers(first, last, config.prediction)
+def prediction_drift(train: pl.DataFrame, evaluated: pl.DataFrame, config: DriftConfig) -> dict[str, ColumnDrift]:
+    """Drift of each statistic from training rows to eval rows, of the residual from the first eval day to the last.
+
+    Residuals of training rows are no reference: the model was fitted on them. One eval day gives no `residual`.
+    """
+    keys = ("exposure_id", "user_id", "watch_time_s", "date", "residual")
+    sides = (evenly_spaced(frame.drop(keys), config.max_rows) for frame in (train, evaluated))
+    drifts = compare_numbers(*sides, config.prediction)
+    days = evaluated["date"].unique().sort()
+    if len(days) > 1:
+        ends = (evaluated.filter(pl.col("date") == day).select("residual") for day in (days[0], days[-1]))
+        drifts |= compare_numbers(*(evenly_spaced(end, config.max_rows) for end in ends), config.prediction)
+    return drifts
 
 
 def residuals_by_day(frame: pl.DataFrame) -> list[dict[str, Any]]:

@@ -45,6 +45,10 @@ def main(argv: list[str] | None = None) -> None:
         raise ConfigError(f"{paths.features}: no rows on the eval days; move window.end to days that have exposures")
     history = read_days(paths.features / "table", window.split_days("train"), ["user_id", "video_id"])
     predictions = {name: predict(paths.models / name, name, table, paths.out) for name in names}
+    train = read_days(paths.features / "table", window.split_days("train"))
+    sample = train.gather_every(-(-len(train) // config.train_rows))
+    for name in names:
+        predict(paths.models / name, name, sample, paths.out / "train")
     evaluation = Evaluation(table[columns.label].to_numpy(), table["user_id"].to_numpy(), predictions)
 
     result = measure(evaluation, config, window)
@@ -81,7 +85,7 @@ def predict(model_dir: Path, name: str, table: pl.DataFrame, out: Path) -> dict[
         raise ValueError(f"{model_dir}: predictions that are not finite, of {len(table)} rows: {broken}; train it anew")
     frame = table.select("exposure_id", "user_id", "date", "watch_time_s")
     write_parquet(frame.with_columns(pl.Series(key, values[key]) for key in STATISTICS), out / f"{name}.parquet")
-    log(f"{name}: predicted {len(table):,} rows")
+    log(f"{name}: predicted {len(table):,} rows of {table['date'].min()} to {table['date'].max()}")
     return values
 
 
