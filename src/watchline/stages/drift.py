@@ -81,7 +81,7 @@ def read_splits(table: Path, window: Window, columns: Columns) -> dict[str, pl.D
 
 
 def read_predictions(directory: Path, names: list[str]) -> dict[str, pl.DataFrame]:
-    """The predicted rows of each model: date, watch_time_s, statistics and `residual`, mean prediction minus watch time."""
+    """Predicted rows of each model: date, watch_time_s, statistics, `residual` (mean prediction minus watch time)."""
     residual = (pl.col("mean") - pl.col("watch_time_s")).alias("residual")
     return {name: read_parquet(directory / f"{name}.parquet").with_columns(residual) for name in names}
 
