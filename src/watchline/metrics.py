@@ -1,4 +1,4 @@
-"""Offline metrics of watch-time predictions: errors, ordering of pairs, calibration, slices, bootstrap by user.
+"""Offline metrics of watch-time predictions: errors, intervals, ordering of pairs, calibration, slices, bootstrap.
 
 All functions take plain arrays of equal length, labels and predictions in seconds (an ordering metric takes any
 score), and return plain floats; nan where a metric is not defined (no pair with different labels, a zero mean).
@@ -94,6 +94,68 @@ def calibration_by_decile(label_s: ArrayLike, prediction_s: ArrayLike, num_bins:
         }
         for number, part in enumerate(parts, start=1)
     ]
+
+
+# -- prediction intervals ---------------------------------------------------------------------------------------------
+
+_SLACK = 1e-9  # relative: an interval holds its ends, though they be sums of rounded units
+
+
+def interval_coverage(label_s: ArrayLike, low_s: ArrayLike, high_s: ArrayLike) -> float:
+    """Share of the labels with low <= label <= high.
+
+    Of a calibrated central interval of mass c it is c for continuous labels, and more where labels have atoms (zeros,
+    whole units), as an interval holds an atom wholly or not at all: see `pit_coverage`. Raises ValueError where low
+    exceeds high.
+    """
+    return float((_side_of_interval(label_s, low_s, high_s) == 0).mean())
+
+
+def interval_width(low_s: ArrayLike, high_s: ArrayLike) -> float:
+    """Mean of high - low, in the unit of the label; less is sharper, among intervals that cover alike."""
+    low, high = _checked(low_s, high_s)
+    return float((high - low).mean())
+
+
+def interval_metrics(label_s: ArrayLike, low_s: ArrayLike, high_s: ArrayLike) -> dict[str, float]:
+    """`coverage`, `width_s`, and the shares of labels `below` and `above` the interval."""
+    side_B = _side_of_interval(label_s, low_s, high_s)
+    return {
+        "coverage": float((side_B == 0).mean()),
+        "width_s": interval_width(low_s, high_s),
+        "below": float((side_B < 0).mean()),
+        "above": float((side_B > 0).mean()),
+    }
+
+
+def pit_coverage(below: ArrayLike, upto: ArrayLike, mass: float = 0.8) -> float:
+    """Coverage of the central interval of `mass` from each label's F(y-) and F(y) (B,), atoms shared out exactly.
+
+    Mean over rows of the part of [F(y-), F(y)] within [(1 - mass) / 2, (1 + mass) / 2], in expectation `mass` for a
+    calibrated model whatever atoms its labels have: the non-randomised probability integral transform of Czado,
+    Gneiting & Held (2009). Where F(y-) = F(y) the part is 0 or 1. Raises ValueError unless 0 <= F(y-) <= F(y) <= 1 and
+    0 < mass < 1.
+    """
+    below_B, upto_B = _checked(below, upto)
+    if not 0 < mass < 1:
+        raise ValueError(f"mass must be between 0 and 1, got {mass}")
+    bad_B = (below_B < -_SLACK) | (upto_B > 1 + _SLACK) | (below_B > upto_B)
+    if bad_B.any():
+        raise ValueError(f"{bad_B.sum()} of {len(bad_B)} rows break 0 <= F(y-) <= F(y) <= 1")
+    first, last = (1 - mass) / 2, (1 + mass) / 2
+    within_B = np.clip(upto_B, first, last) - np.clip(below_B, first, last)
+    size_B = upto_B - below_B
+    point_B = (below_B >= first) & (below_B <= last)
+    return float(np.where(size_B > 0, within_B / np.where(size_B > 0, size_B, 1), point_B).mean())
+
+
+def _side_of_interval(label_s: ArrayLike, low_s: ArrayLike, high_s: ArrayLike) -> Ints:
+    """-1 for a label below its interval, 0 within, 1 above."""
+    label, low = _checked(label_s, low_s)
+    _, high = _checked(label_s, high_s)
+    if (low > high).any():
+        raise ValueError(f"{np.count_nonzero(low > high)} of {len(low)} intervals end before they begin")
+    return (label > high + _SLACK * np.abs(high)).astype(np.int64) - (label < low - _SLACK * np.abs(low))
 
 
 # -- pairs ------------------------------------------------------------------------------------------------------------

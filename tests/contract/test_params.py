@@ -7,8 +7,32 @@ import pytest
 import yaml
 
 from pipelines.params import compose_params
+from watchline.config import load_section
+from watchline.data.splits import Window
+from watchline.evaluation.measure import EvaluateConfig
+from watchline.models import model_module
+from watchline.models.common import CommonConfig
+from watchline.stages.abtest import AbtestConfig
+from watchline.stages.drift import DriftConfig
+from watchline.stages.features import FeaturesConfig
+from watchline.stages.finetune import FinetuneConfig
+from watchline.stages.ingest import load_ingest
+from watchline.stages.report import ReportConfig
+from watchline.stages.validate import ValidateConfig
 
 ROOT = Path(__file__).resolve().parents[2]
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf/experiment").glob("*.yaml"))
+SECTIONS = {
+    "window": Window,
+    "validate": ValidateConfig,
+    "features": FeaturesConfig,
+    "train.common": CommonConfig,
+    "finetune": FinetuneConfig,
+    "evaluate": EvaluateConfig,
+    "abtest": AbtestConfig,
+    "drift": DriftConfig,
+    "report": ReportConfig,
+}
 
 
 def compose(tmp_path: Path, *overrides: str) -> dict:
@@ -26,9 +50,29 @@ def test_config_has_one_defaults_line_per_group():
     assert {group.removeprefix("optional ") for group in groups} == expected
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "conf/experiment").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_named_experiment_composes(path, tmp_path):
-    assert compose(tmp_path, f"experiment={path.stem}") != compose(tmp_path)
+@pytest.mark.parametrize("experiment", [None, *EXPERIMENTS])
+def test_every_section_of_a_composition_is_accepted_by_the_stage_that_reads_it(experiment, tmp_path):
+    overrides = [f"experiment={experiment}"] if experiment else []
+    path = tmp_path / "params.yaml"
+    sections = set(compose(tmp_path, *overrides)["train"]) - {"common"}
+    for section, kind in SECTIONS.items():
+        load_section(kind, section, path)
+    for model in sections:
+        load_section(model_module(model).CONFIG, f"train.{model}", path)
+    load_ingest(path)
+    assert set(load_section(list[str], "models", path)) <= sections
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_named_experiment_changes_something(experiment, tmp_path):
+    assert compose(tmp_path, f"experiment={experiment}") != compose(tmp_path)
+
+
+def test_the_published_gr_has_its_size_and_milliseconds(tmp_path):
+    values = compose(tmp_path, "experiment=gr_paper")["train"]["gr"]
+    assert (values["width"], values["num_layers"], values["num_heads"], values["ffn_width"]) == (128, 3, 8, 256)
+    assert values["vocabulary"]["unit_s"] == 0.001
+    assert (values["w_ce"], values["w_huber"], values["curriculum"]["kind"]) == (10, 1, "mixup")
 
 
 def test_choosing_a_source_brings_its_window(tmp_path):

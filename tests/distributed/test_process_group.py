@@ -32,13 +32,9 @@ def ranks() -> list[dict]:
     return sorted(lines, key=lambda line: line["rank"])
 
 
-def test_every_rank_gathers_in_rank_order(ranks):
+def test_every_rank_gathers_in_rank_order_and_holds_the_sum(ranks):
     assert [line["gathered"] for line in ranks] == [[0.0, 1.0], [0.0, 1.0]]
-    assert [line["mean"] for line in ranks] == [1.0, 1.0]
-
-
-def test_broadcast_gives_every_rank_the_weights_of_the_first(ranks):
-    assert ranks[0]["weight"] == ranks[1]["weight"]
+    assert [line["sum"] for line in ranks] == [4.0, 4.0]
 
 
 def test_a_failure_on_one_rank_is_raised_on_all(ranks):

@@ -7,34 +7,23 @@ import sys
 
 import torch
 
-from watchline.training.distributed import (
-    all_gather,
-    all_reduce_mean,
-    barrier,
-    broadcast_module,
-    process_group,
-    raise_together,
-)
+from watchline.training.distributed import all_gather, all_reduce_sum, process_group, raise_together
 
 
 def main() -> None:
     with process_group("cpu") as processes:
-        torch.manual_seed(processes.rank)
-        layer = torch.nn.Linear(2, 2)
-        broadcast_module(layer)
         gathered = all_gather(torch.tensor([float(processes.rank)]))
-        mean = all_reduce_mean(torch.tensor([2.0 * processes.rank]))
+        total = torch.tensor([2.0 * processes.rank + 1.0])
+        all_reduce_sum(total)
         message = ""
         try:
             raise_together(ValueError("broken") if processes.rank == 1 else None)
         except (ValueError, RuntimeError) as error:
             message = f"{type(error).__name__}: {error}"
-        barrier()
         result = {
             "rank": processes.rank,
             "gathered": gathered.flatten().tolist(),
-            "mean": mean.item(),
-            "weight": layer.weight.flatten().tolist(),
+            "sum": total.item(),
             "message": message,
         }
         sys.stdout.write(json.dumps(result) + "\n")

@@ -10,11 +10,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.helpers.feature_table import write_feature_table
+from tests.helpers.feature_table import COLUMNS, write_feature_table
 from tests.helpers.small_models import WINDOW, fit_trees, write_params
 from watchline import metrics
 from watchline.config import ConfigError
-from watchline.data.tables import day_path, read_parquet
+from watchline.data.tables import day_path, read_days, read_parquet
+from watchline.models import gr, load_model
+from watchline.models.base import FitContext
+from watchline.models.common import CommonConfig
 from watchline.stages.evaluate import main
 
 EVALUATE = {"replicates": 100}
@@ -32,12 +35,22 @@ ARGUMENTS = [
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
-    """A folder with features, a weak `lightgbm` and a better `gr_finetuned` (trees too: the stage asks no names)."""
+    """A folder with features, a weak `lightgbm`, a better `gr_finetuned` (trees too: the stage asks no names) and
+    `small_gr`, which gives quantiles."""
     root = tmp_path_factory.mktemp("trained")
     write_feature_table(root / "data/features", rows_per_day=400)
     fit_trees(root / "data/features", root / "models/lightgbm", num_rounds=2)
     fit_trees(root / "data/features", root / "models/gr_finetuned", num_rounds=60)
+    fit_small_gr(root / "data/features", root / "models/small_gr")
     return root
+
+
+def fit_small_gr(features_dir: Path, model_dir: Path) -> None:
+    """Fit and save a small GR model on the training days of WINDOW."""
+    train, valid = (read_days(features_dir / "table", WINDOW.split_days(split)) for split in ("train", "valid"))
+    config = gr.CONFIG(width=16, num_heads=2, ffn_width=32, epochs=2, batch_size=64, lr=0.01)
+    context = FitContext(progress=lambda message: None)
+    gr.fit(config, CommonConfig(num_threads=1, device="cpu"), train, valid, COLUMNS, context).model.save(model_dir)
 
 
 @pytest.fixture
@@ -73,6 +86,30 @@ def test_metrics_are_those_of_the_written_predictions_by_the_named_statistic(fol
         assert values["calibration"] == pytest.approx(metrics.calibration(label, of["calibration"]))
     assert result["statistics"]["mae_s"] == "median" and result["statistics"]["rmse_s"] == "mean"
     assert result["window"]["eval_last"] == "2024-03-06"
+
+
+def test_intervals_are_measured_of_the_models_that_give_quantiles_and_written_with_them(folder):
+    write_params(folder / "params.yaml", models=["lightgbm", "small_gr"], evaluate=EVALUATE)
+    models = run(folder)["models"]
+    assert "interval_80" not in models["lightgbm"] and "interval_80" in models["small_gr"]
+    found = models["small_gr"]["interval_80"]
+    written = read_parquet(folder / "data/evaluate/small_gr.parquet")
+    label, low, high = (written[name] for name in ("watch_time_s", "quantile:0.1", "quantile:0.9"))
+    expected = metrics.interval_metrics(label.to_numpy(), low.to_numpy(), high.to_numpy())
+    assert {key: found[key] for key in expected} == pytest.approx(expected)
+    table = read_parquet(day_path(folder / "data/features/table", WINDOW.end))
+    cumulative = load_model(folder / "models/small_gr").cumulative(table)
+    assert found["coverage_pit"] == pytest.approx(metrics.pit_coverage(*cumulative, 0.8))
+    assert 0.5 < found["coverage"] < 1 and found["width_s"] > 0
+    durations = read_parquet(day_path(folder / "data/features/table", WINDOW.end))["duration_s"]
+    short = next(part for part in found["by_duration"] if part["bucket"] == "< 7 s")
+    assert short["rows"] == (durations < 7).sum()
+    assert "Prediction intervals" in (folder / "reports/evaluate/index.html").read_text()
+
+
+def test_without_models_that_give_quantiles_there_is_no_section_on_intervals(folder):
+    run(folder)
+    assert "Prediction intervals" not in (folder / "reports/evaluate/index.html").read_text()
 
 
 def test_best_constant_is_beaten_by_no_other_constant(folder):

@@ -121,6 +121,25 @@ def test_event_fresh_statistics_are_a_parameter(tables, out, tmp_path):
     assert metrics["online_parity"]["equal_share"] == 1.0
 
 
+def test_any_amount_of_an_exposure_can_be_the_label(tables, tmp_path):
+    other = run(tmp_path / "other", tables, PARAMS | {"label": "comment_stay_s"})
+    columns = Columns.read(other / "schema.json")
+    assert columns.label == "comment_stay_s"
+    assert not {"comment_stay_s", "watch_time_s"} & {*columns.categorical, *columns.numeric}
+    days = days_on_disk(other / "table")
+    before, after = read_days(tables / "exposures", days), read_days(other / "table", days)
+    assert after["comment_stay_s"].equals(before["comment_stay_s"])
+    assert after["watch_time_s"].equals(before["watch_time_s"])
+
+
+@pytest.mark.parametrize(
+    ("label", "message"), [("likes", "no column 'likes'"), ("is_random", "is Boolean"), ("exposed_at", "is an amount")]
+)
+def test_a_label_that_is_no_amount_is_named(tables, tmp_path, label, message):
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, tables, PARAMS | {"label": label})
+
+
 def test_days_after_the_window_are_left_out_and_change_nothing(tables, out, tmp_path):
     window = WINDOW | {"end": "2024-03-04", "train_days": 1}
     shorter = run(tmp_path / "shorter", tables, window=window)

@@ -49,7 +49,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def write_params(folder: Path, window: dict[str, Any], changes: dict[str, Any]) -> None:
     params = yaml.safe_load((ROOT / "conf/finetune/hd_pissa.yaml").read_text())
-    params |= {"rank": 2, "batch_size": 20, "lr": 3e-3, "epochs": 2, "device": "cpu", **changes}
+    params |= {"rank": 2, "batch_size": 20, "lr": 1e-3, "epochs": 2, "device": "cpu", **changes}
     text = yaml.safe_dump({"window": {**WINDOW, **window}, "finetune": params})
     (folder / "params.yaml").write_text(text)
 

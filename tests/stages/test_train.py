@@ -104,7 +104,10 @@ def test_a_loaded_model_predicts_what_the_metrics_say(trained):
     valid = read_days(trained.parent / "features/table", [date(2024, 3, 4)])
     metrics = json.loads((trained / "report/metrics.json").read_text())["valid"]
     measured = train.validation_metrics(load_model(trained / "model"), valid, "watch_time_s")
+    interval = measured.pop("interval_80", {})
     assert measured == pytest.approx({name: metrics[name] for name in measured}, rel=1e-9)
+    assert interval == pytest.approx(metrics.get("interval_80", {}), rel=1e-9)
+    assert bool(interval) == (model_name(trained) == "gr")
 
 
 def test_a_second_run_with_other_later_rows_gives_the_same_bytes(trained, project):

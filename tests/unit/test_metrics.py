@@ -106,6 +106,49 @@ def test_deciles_partition_the_rows_by_rising_prediction():
     assert len(metrics.calibration_by_decile([1.0, 2.0], [1.0, 2.0])) == 2
 
 
+def test_interval_shares_of_values_worked_by_hand():
+    found = metrics.interval_metrics([0.0, 2.0, 5.0, 9.0], [0.0, 3.0, 1.0, 1.0], [4.0, 4.0, 5.0, 8.0])
+    assert found == {"coverage": 0.5, "width_s": 4.0, "below": 0.25, "above": 0.25}
+    assert metrics.interval_coverage([0.0, 2.0], [0.0, 2.0], [0.0, 2.0]) == 1.0
+
+
+def test_an_interval_holds_ends_that_are_sums_of_rounded_units():
+    assert 0.3 < 3 * 0.1 and 0.7 * 3 < 2.1  # in floating point
+    assert metrics.interval_coverage([0.3, 2.1], [3 * 0.1, 0.0], [1.0, 0.7 * 3]) == 1.0
+    assert metrics.interval_coverage([0.2999, 2.1001], [3 * 0.1, 0.0], [1.0, 0.7 * 3]) == 0.0
+
+
+def test_the_transform_covers_the_mass_of_any_interval_when_labels_follow_the_distribution():
+    """Exact over the labels' own law, an atom of 0.35 at zero included; a wrong law does not cover."""
+    probability = np.array([0.35, 0.05, 0.2, 0.3, 0.1])
+    upto = probability.cumsum()
+    rows = np.repeat(np.arange(5), (probability * 20).round().astype(int))
+    for mass in (0.1, 0.5, 0.8, 0.95):
+        assert metrics.pit_coverage((upto - probability)[rows], upto[rows], mass) == pytest.approx(mass)
+    assert metrics.pit_coverage((upto - probability)[[0]], upto[[0]]) == pytest.approx(0.25 / 0.35)
+
+
+def test_the_transform_of_a_continuous_law_is_the_share_of_values_within():
+    value = np.array([0.05, 0.1, 0.3, 0.95])
+    assert metrics.pit_coverage(value, value) == 0.5
+
+
+@pytest.mark.parametrize(
+    "measure, message",
+    [
+        (lambda: metrics.interval_coverage([1.0, 1.0], [2.0, 0.0], [1.0, 1.0]), "1 of 2 intervals end before"),
+        (lambda: metrics.interval_width([1.0], [math.inf]), "not finite"),
+        (lambda: metrics.interval_metrics([1.0], [1.0, 2.0], [1.0, 2.0]), r"\(1,\) and predictions \(2,\)"),
+        (lambda: metrics.pit_coverage([0.5, 0.5], [0.4, 0.6]), "1 of 2 rows break"),
+        (lambda: metrics.pit_coverage([0.5], [1.1]), "1 of 1 rows break"),
+        (lambda: metrics.pit_coverage([0.5], [0.6], 1.0), "between 0 and 1, got 1.0"),
+    ],
+)
+def test_intervals_that_are_none_are_an_error_that_says_why(measure, message):
+    with pytest.raises(ValueError, match=message):
+        measure()
+
+
 def test_buckets_hold_their_lower_edge_and_have_a_name_each():
     edges = [7, 18]
     assert metrics.bucket_index([0.0, 6.9, 7.0, 18.0, 99.0, math.nan], edges).tolist() == [0, 0, 1, 2, 2, -1]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, model_validator
 
+from watchline.codec.counting import Units, count_units
 from watchline.codec.vocabulary import MAX_VALUES, Vocabulary
 from watchline.config import Config
 
@@ -38,9 +39,10 @@ class VocabularyConfig(Config):
 
 
 def fit_vocabulary(labels_s: ArrayLike, config: VocabularyConfig) -> Vocabulary:
-    """The vocabulary of `config`, a function of the training labels (N,) alone.
+    """The vocabulary of `config`, a function of the training labels (N,) alone, in whatever order they come.
 
-    Raises ValueError for no labels (dynamic_quantile), negative or non-finite ones, and an impossible vocabulary.
+    Labels may be memory-mapped; memory grows with their distinct values, not with N. Raises ValueError for no labels
+    (dynamic_quantile), negative or non-finite ones, and an impossible vocabulary.
     """
     cap = max(1, round(config.cap_s / config.unit_s))
     if config.kind == "binary":
@@ -48,47 +50,45 @@ def fit_vocabulary(labels_s: ArrayLike, config: VocabularyConfig) -> Vocabulary:
     elif config.kind == "manual":
         values = _manual_values(config, cap)
     else:
-        units_N = _training_units(labels_s, config.unit_s, cap)
+        units_U, count_U = count_units(labels_s, config.unit_s, cap)
+        if not len(units_U):
+            raise ValueError("no training labels to fit a vocabulary on; check window.* against the feature table")
         values = dynamic_quantile_values(
-            units_N, q_start=config.q_start, q_end=config.q_end, decay=config.decay, epsilon=config.epsilon
+            units_U, count_U, q_start=config.q_start, q_end=config.q_end, decay=config.decay, epsilon=config.epsilon
         )
         values = _close_gaps(values, cap)
     return Vocabulary(tuple(sorted({1, *values})), config.unit_s, cap)
 
 
 def dynamic_quantile_values(
-    units_N: np.ndarray, *, q_start: float, q_end: float, decay: float, epsilon: float
+    units_U: Units, count_U: Units, *, q_start: float, q_end: float, decay: float, epsilon: float
 ) -> list[int]:
-    """Token values by dynamic quantiles of labels (N,) in units, largest first (arXiv 2412.20211).
+    """Token values by dynamic quantiles, largest first (arXiv 2412.20211), of labels (U,) in units and their counts.
 
     Append the q-quantile z of the remainders, subtract it where it fits, lower q, until remainders are negligible.
     """
-    remainder_N = np.asarray(units_N, dtype=np.float64)
-    remainder_N = remainder_N[remainder_N > 0] if remainder_N.max(initial=0) > 0 else remainder_N[:0]
-    label_N, num_zeros = remainder_N, len(units_N) - len(remainder_N)
+    label_U, remainder_U = units_U.astype(np.float64), units_U.astype(np.float64)
     values: list[int] = []
     quantile = q_start
-    while len(remainder_N) and len(values) < MAX_VALUES:
-        z = _quantile_with_zeros(remainder_N, num_zeros, quantile)
+    while len(values) < MAX_VALUES and (remainder_U > epsilon * label_U).any():
+        z = weighted_quantile(remainder_U, count_U, quantile)
         if z < 1:
             break
         values.append(int(z))
-        remainder_N = np.where(remainder_N < z, remainder_N, remainder_N - z)
+        remainder_U = np.where(remainder_U < z, remainder_U, remainder_U - z)
         quantile = max(q_end, quantile * decay)
-        if (remainder_N / label_N).max() <= epsilon:
-            break
     return values
 
 
-def _quantile_with_zeros(positive: np.ndarray, num_zeros: int, quantile: float) -> float:
-    """Quantile (linear interpolation) of the array and `num_zeros` zeros, which need not be sorted with it."""
-    position = quantile * (len(positive) + num_zeros - 1) - num_zeros
+def weighted_quantile(values_U: NDArray[np.float64], count_U: Units, quantile: float) -> float:
+    """Quantile, by linear interpolation, of the values (U,), each as often as it is counted: `np.quantile` of all."""
+    order = np.argsort(values_U, kind="stable")
+    cumulative_U = np.cumsum(count_U[order])
+    position = quantile * (int(cumulative_U[-1]) - 1)
     below = int(np.floor(position))
-    share = position - below
-    wanted = [max(0, min(below + i, len(positive) - 1)) for i in (0, 1)]
-    ordered = np.partition(positive, wanted)
-    low, high = (float(ordered[w]) if below + i >= 0 else 0.0 for i, w in enumerate(wanted))
-    return low + share * (high - low)
+    around = np.searchsorted(cumulative_U, [below, below + 1], side="right").clip(max=len(order) - 1)
+    low, high = values_U[order[around]]
+    return float(low + (position - below) * (high - low))
 
 
 def binary_values(cap: int) -> list[int]:
@@ -104,16 +104,6 @@ def _manual_values(config: VocabularyConfig, cap: int) -> list[int]:
         if value > cap:
             raise ValueError(f"values_s: {given} exceeds cap_s={config.cap_s}; lower it or raise the cap")
     return values
-
-
-def _training_units(labels_s: ArrayLike, unit_s: float, cap: int) -> np.ndarray:
-    labels_N = np.asarray(labels_s, dtype=np.float64)
-    if labels_N.size == 0:
-        raise ValueError("no training labels to fit a vocabulary on; check window.* against the feature table")
-    bad = ~(np.isfinite(labels_N) & (labels_N >= 0))
-    if bad.any():
-        raise ValueError(f"{int(bad.sum())} of {labels_N.size} training labels are negative or not finite")
-    return np.minimum(np.rint(labels_N / unit_s), cap)
 
 
 def _close_gaps(values: list[int], cap: int) -> list[int]:

@@ -4,38 +4,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from watchline.codec.legal import START
+from watchline.codec.counting import to_whole_units
+from watchline.codec.tensors import in_kind_of, to_numpy
 from watchline.codec.vocabulary import EOS, Vocabulary
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _TABLE_SIZE = 1 << 14  # remainders below this are looked up; the table stays within the processor's cache
 
 
-def encode(vocabulary: Vocabulary, labels_s: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+@overload
+def encode(vocabulary: Vocabulary, labels_s: Tensor) -> tuple[Tensor, Tensor]: ...
+@overload
+def encode(vocabulary: Vocabulary, labels_s: NDArray[Any] | Sequence[float]) -> tuple[np.ndarray, np.ndarray]: ...
+def encode(vocabulary: Vocabulary, labels_s: Any) -> Any:
     """Classes (N, L) int16 and lengths (N,) int16, `<eos>` not counted; after its length a row is all `<eos>`.
 
     Labels (N,) in the vocabulary's measure are rounded to the nearest unit and clipped to the cap (`count_clipped`).
-    Classes never increase along a row. Raises ValueError for a negative or non-finite label.
+    Classes never increase along a row. A tensor gives tensors on its device, NumPy gives NumPy. Raises ValueError for
+    a negative or non-finite label.
     """
-    return encode_units(vocabulary, to_units(vocabulary, labels_s))
+    classes_NL, length_N = encode_units(vocabulary, to_units(vocabulary, to_numpy(labels_s)))
+    return in_kind_of(labels_s, classes_NL), in_kind_of(labels_s, length_N)
 
 
 def to_units(vocabulary: Vocabulary, labels_s: ArrayLike) -> np.ndarray:
     """Labels (N,) as whole units, int64, clipped to the cap; raises ValueError for a negative or non-finite label."""
-    labels_N = np.asarray(labels_s, dtype=np.float64)
-    if labels_N.ndim != 1:
-        raise ValueError(f"labels must be one-dimensional, got shape {labels_N.shape}")
-    if len(labels_N) and not (labels_N.min() >= 0 and labels_N.max() < np.inf):  # a NaN fails the comparison too
-        bad = ~(np.isfinite(labels_N) & (labels_N >= 0))
-        raise ValueError(
-            f"{int(bad.sum())} of {len(labels_N)} labels are negative or not finite, the first is "
-            f"{labels_N[bad][0]} in row {int(np.argmax(bad))}; the codec takes amounts of 0 and more"
-        )
-    return np.minimum(np.rint(labels_N / vocabulary.unit_s), vocabulary.cap).astype(np.int64)
+    return to_whole_units(labels_s, vocabulary.unit_s, vocabulary.cap)
 
 
 def count_clipped(vocabulary: Vocabulary, labels_s: ArrayLike) -> int:
@@ -55,25 +58,17 @@ def encode_units(vocabulary: Vocabulary, units_N: np.ndarray) -> tuple[np.ndarra
     return _prepend(classes_NL, length_N, rows, heads)
 
 
-def decode(vocabulary: Vocabulary, classes_NL: ArrayLike) -> np.ndarray:
-    """Labels (N,) float64 of class sequences (N, L): the sum of their values, in the vocabulary's measure."""
-    return vocabulary.class_values.take(np.asarray(classes_NL)).sum(axis=-1) * vocabulary.unit_s
+@overload
+def decode(vocabulary: Vocabulary, classes_NL: Tensor) -> Tensor: ...
+@overload
+def decode(vocabulary: Vocabulary, classes_NL: NDArray[Any]) -> NDArray[np.float64]: ...
+def decode(vocabulary: Vocabulary, classes_NL: Any) -> Any:
+    """Labels (N,) float64 of class sequences (N, L): the sum of their values, in the vocabulary's measure.
 
-
-def legal_states(vocabulary: Vocabulary, classes_NL: np.ndarray) -> np.ndarray:
-    """State of the legal-token automaton before each class and after the last one, int64 (N, L + 1).
-
-    Raises ValueError when a class is not legal where it stands.
+    A tensor gives a tensor on its device, NumPy gives NumPy.
     """
-    next_SC = vocabulary.legal.next_SC
-    states = np.empty((len(classes_NL), classes_NL.shape[1] + 1), dtype=np.int64)
-    states[:, 0] = START
-    for position in range(classes_NL.shape[1]):
-        states[:, position + 1] = next_SC[states[:, position], classes_NL[:, position]]
-    if (states < 0).any():
-        row = int(np.argmax((states < 0).any(axis=1)))
-        raise ValueError(f"row {row} is no greedy sequence: {classes_NL[row].tolist()}")
-    return states
+    amount_N = vocabulary.class_values.take(to_numpy(classes_NL)).sum(axis=-1) * vocabulary.unit_s
+    return in_kind_of(classes_NL, amount_N)
 
 
 class _Tail:

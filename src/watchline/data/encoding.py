@@ -18,8 +18,12 @@ from safetensors.numpy import load_file, save_file
 
 from watchline.config import Config
 from watchline.data.columns import Columns
+from watchline.data.tables import chunks, num_rows
 
+Table = pl.DataFrame | pl.LazyFrame
 UNKNOWN = 0  # code of a null, of a value rare in training, and of a value training never saw
+_FIT_ROWS = 1 << 18  # rows, evenly spaced, that quantiles of numbers are taken from; all of a smaller table
+_PARTS = ("categorical_NF", "numeric_ND", "label_N", "per_N")
 
 
 class TableEncoderConfig(Config):
@@ -31,14 +35,29 @@ class TableEncoderConfig(Config):
 
 @dataclass(frozen=True)
 class EncodedTable:
-    """Row-aligned arrays: categorical_NF int64 codes, numeric_ND float32, label_N float64 seconds (None: no label)."""
+    """Row-aligned arrays: categorical_NF int32 codes, numeric_ND float32, label_N float64 (None: no label).
+
+    `per_N` float64: what the column of labels was divided by (None: by nothing), as watch time by duration gives the
+    watch ratio. In memory (`TableEncoder.transform`) or memory-mapped files (`TableEncoder.write`).
+    """
 
     categorical_NF: np.ndarray
     numeric_ND: np.ndarray
     label_N: np.ndarray | None = None
+    per_N: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.categorical_NF)
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """Memory-map what `TableEncoder.write` wrote; pages are read when rows are asked for."""
+        paths = [directory / f"{part}.npy" for part in _PARTS]
+        return cls(*(_open(path) if path.is_file() else None for path in paths))  # type: ignore[arg-type]
+
+    def restore(self, values_N: np.ndarray) -> np.ndarray:
+        """Values (N,) in the measure of `label_N` (labels or predictions) back in that of the column."""
+        return values_N if self.per_N is None else values_N * self.per_N
 
 
 @dataclass(frozen=True)
@@ -70,25 +89,59 @@ class NumericScaler:
         return np.stack([scaled, unknown], axis=1) if self.has_null else scaled[:, None]
 
 
+@dataclass(frozen=True)
+class Denominator:
+    """The column that labels are divided by, and what stands in for a null or a value that is not above 0."""
+
+    column: str
+    otherwise: float
+
+    @classmethod
+    def fit(cls, column: str, values_N: np.ndarray) -> Self:
+        """Fit on float64 `values_N`, NaN where null: the stand-in is the median of those above 0."""
+        known = values_N[values_N > 0]
+        if not len(known):
+            raise ValueError(f"no training row has a {column} above 0, by which labels are to be divided")
+        return cls(column, float(np.median(known)))
+
+    def transform(self, values_N: np.ndarray) -> np.ndarray:
+        """The values (N,), all above 0."""
+        return np.where(values_N > 0, values_N, self.otherwise)
+
+
 class TableEncoder:
-    """Fitted coding of every feature column; final. The same rows always give the same arrays."""
+    """Fitted coding of every feature column and of the label; final. The same rows always give the same arrays."""
 
     def __init__(
-        self, columns: Columns, categories: dict[str, np.ndarray | list[str]], scalers: dict[str, NumericScaler]
+        self,
+        columns: Columns,
+        categories: dict[str, np.ndarray | list[str]],
+        scalers: dict[str, NumericScaler],
+        denominator: Denominator | None = None,
     ) -> None:
         self.columns = columns
         self.categories = categories  # per column its known values in ascending order; code = position + 1
         self.scalers = scalers
+        self.denominator = denominator
 
     @classmethod
-    def fit(cls, train: pl.DataFrame, columns: Columns, config: TableEncoderConfig) -> Self:
-        """Fit on the training rows; raises ValueError when there are none and KeyError for a missing column."""
-        if train.is_empty():
+    def fit(cls, train: Table, columns: Columns, config: TableEncoderConfig, label_per: str = "") -> Self:
+        """Fit on the training rows; raises ValueError when there are none and KeyError for a missing column.
+
+        `label_per` names the column that labels are divided by, if any. Memory does not grow with the rows: categories
+        are counted in a stream, and of more than 262,144 rows quantiles come from that many, evenly spaced.
+        """
+        table = train.lazy()
+        rows = num_rows(table)
+        if rows == 0:
             raise ValueError("no training rows to fit the encoder on; check window.* against the feature table")
-        _check_columns(train, [*columns.categorical, *columns.numeric])
-        categories = {name: _frequent_values(train[name], config.min_count) for name in columns.categorical}
-        scalers = {name: NumericScaler.fit(_numbers(train[name]), config.num_quantiles) for name in columns.numeric}
-        return cls(columns, categories, scalers)
+        per = [label_per] if label_per else []
+        _check_columns(table.collect_schema().names(), [*columns.categorical, *columns.numeric, *per])
+        categories = {name: _frequent_values(table, name, config.min_count) for name in columns.categorical}
+        sample = table.select(sorted({*columns.numeric, *per})).gather_every(-(-rows // _FIT_ROWS)).collect()
+        scalers = {name: NumericScaler.fit(_numbers(sample[name]), config.num_quantiles) for name in columns.numeric}
+        denominator = Denominator.fit(label_per, _numbers(sample[label_per])) if label_per else None
+        return cls(columns, categories, scalers, denominator)
 
     @property
     def cardinalities(self) -> list[int]:
@@ -102,30 +155,58 @@ class TableEncoder:
 
     def transform(self, table: pl.DataFrame) -> EncodedTable:
         """Encode rows in order; the label is None when the table has no label column. Raises KeyError for a feature."""
-        return EncodedTable(self.codes(table), self._scaled(table), self.labels(table))
+        return EncodedTable(self.codes(table), self._scaled(table), self.labels(table), self.denominators(table))
+
+    def write(self, table: Table, directory: Path) -> EncodedTable:
+        """`transform` a table of any length into memory-mapped files in `directory` (made if missing).
+
+        Raises KeyError for a missing feature or label.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        table = table.lazy()
+        _check_columns(table.collect_schema().names(), [self.columns.label])
+        rows = num_rows(table)
+        kinds = ((np.int32, len(self.categories)), (np.float32, self.num_numeric), (np.float64,), (np.float64,))
+        parts = dict(zip(_PARTS if self.denominator else _PARTS[:3], kinds))
+        arrays = {name: _create(directory / f"{name}.npy", kind, (rows, *of)) for name, (kind, *of) in parts.items()}
+        start = 0
+        for frame in chunks(table):
+            encoded = self.transform(frame)
+            for name, array in arrays.items():
+                array[start : start + len(frame)] = getattr(encoded, name)
+            start += len(frame)
+        return EncodedTable.open(directory)
 
     def codes(self, table: pl.DataFrame) -> np.ndarray:
-        """Category codes (N, F), int64."""
-        _check_columns(table, self.columns.categorical)
-        codes = np.zeros((len(table), len(self.categories)), dtype=np.int64)
+        """Category codes (N, F), int32."""
+        _check_columns(table.columns, self.columns.categorical)
+        codes = np.zeros((len(table), len(self.categories)), dtype=np.int32)
         for i, (name, values) in enumerate(self.categories.items()):
             codes[:, i] = _codes(table[name], values)
         return codes
 
     def labels(self, table: pl.DataFrame) -> np.ndarray | None:
-        """Labels (N,), float64 seconds, or None."""
+        """Labels (N,), float64, or None; divided by the denominator where there is one."""
         if self.columns.label not in table.columns:
             return None
-        return table[self.columns.label].to_numpy().astype(np.float64)
+        label_N, per_N = table[self.columns.label].to_numpy().astype(np.float64), self.denominators(table)
+        return label_N if per_N is None else label_N / per_N
+
+    def denominators(self, table: pl.DataFrame) -> np.ndarray | None:
+        """What labels are divided by (N,), float64 above 0, or None; raises KeyError when the column is missing."""
+        if self.denominator is None:
+            return None
+        _check_columns(table.columns, [self.denominator.column])
+        return self.denominator.transform(_numbers(table[self.denominator.column]))
 
     def numbers(self, table: pl.DataFrame) -> np.ndarray:
         """Numeric columns as they are (N, columns), float64, NaN where null or not finite."""
-        _check_columns(table, self.columns.numeric)
+        _check_columns(table.columns, self.columns.numeric)
         parts = [_numbers(table[name])[:, None] for name in self.scalers]
         return np.concatenate([np.zeros((len(table), 0)), *parts], axis=1)
 
     def _scaled(self, table: pl.DataFrame) -> np.ndarray:
-        _check_columns(table, self.columns.numeric)
+        _check_columns(table.columns, self.columns.numeric)
         parts = [scaler.transform(_numbers(table[name])) for name, scaler in self.scalers.items()]
         return np.concatenate([np.zeros((len(table), 0)), *parts], axis=1).astype(np.float32)
 
@@ -140,6 +221,7 @@ class TableEncoder:
             },
             "strings": {name: values for name, values in self.categories.items() if isinstance(values, list)},
             "scalers": {name: vars(scaler) for name, scaler in self.scalers.items()},
+            "denominator": vars(self.denominator) if self.denominator else None,
         }
 
     def save(self, directory: Path) -> None:
@@ -161,38 +243,56 @@ class TableEncoder:
             known = {**integers, **values["strings"]}
             categories = {name: known[name] for name in columns.categorical}
             scalers = {name: _scaler(values["scalers"][name]) for name in columns.numeric}
+            denominator = Denominator(**values["denominator"]) if values["denominator"] else None
         except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"{path}: not a saved encoder ({error!r}); `dvc checkout` restores the model") from error
-        return cls(columns, categories, scalers)
+        return cls(columns, categories, scalers, denominator)
 
 
 def _scaler(values: dict[str, Any]) -> NumericScaler:
     return NumericScaler(tuple(values["knots"]), values["has_null"])
 
 
-def _check_columns(table: pl.DataFrame, names: Sequence[str]) -> None:
-    missing = [name for name in names if name not in table.columns]
+def _create(path: Path, kind: type, shape: tuple[int, ...]) -> np.ndarray:
+    """A writable array in a file; one without elements, which cannot be mapped, is saved as it is."""
+    if 0 in shape:
+        np.save(path, np.zeros(shape, kind))
+        return np.zeros(shape, kind)
+    mapped: np.ndarray = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape)
+    return mapped
+
+
+def _open(path: Path) -> np.ndarray:
+    try:
+        mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError:  # an array without elements
+        mapped = np.load(path, allow_pickle=False)
+    return mapped
+
+
+def _check_columns(present: Sequence[str], names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in present]
     if missing:
-        raise KeyError(f"the table lacks feature columns {', '.join(missing)}; run the features stage anew")
+        raise KeyError(f"the table lacks columns {', '.join(missing)}; run the features stage anew")
 
 
-def _integers_or_strings(column: pl.Series) -> pl.Series:
-    if column.dtype in (pl.Boolean, pl.Null) or column.dtype.is_integer():
-        return column.cast(pl.Int64)
-    if column.dtype in (pl.String, pl.Categorical, pl.Enum):
-        return column.cast(pl.String)
-    raise ValueError(f"column {column.name!r} is {column.dtype}; a category must be an integer, a boolean or a string")
+def _category_type(name: str, kind: pl.DataType) -> type[pl.DataType]:
+    if kind in (pl.Boolean, pl.Null) or kind.is_integer():
+        return pl.Int64
+    if kind in (pl.String, pl.Categorical, pl.Enum):
+        return pl.String
+    raise ValueError(f"column {name!r} is {kind}; a category must be an integer, a boolean or a string")
 
 
-def _frequent_values(column: pl.Series, min_count: int) -> np.ndarray | list[str]:
-    column = _integers_or_strings(column).drop_nulls()
-    counts = column.value_counts(name="rows").filter(pl.col("rows") >= min_count)
-    values = counts[column.name].sort()
-    return values.to_list() if values.dtype == pl.String else values.to_numpy().astype(np.int64)
+def _frequent_values(table: pl.LazyFrame, name: str, min_count: int) -> np.ndarray | list[str]:
+    kind = _category_type(name, table.collect_schema()[name])
+    counts = table.select(pl.col(name).cast(kind).alias("value")).drop_nulls().group_by("value").len()
+    values = counts.filter(pl.col("len") >= min_count).collect(engine="streaming")["value"].sort()
+    return values.to_list() if kind == pl.String else values.to_numpy().astype(np.int64)
 
 
 def _codes(column: pl.Series, values: np.ndarray | list[str]) -> np.ndarray:
-    column = _integers_or_strings(column)
+    column = column.cast(_category_type(column.name, column.dtype))
     if (column.dtype == pl.String) != isinstance(values, list) and column.null_count() < len(column) and len(values):
         raise ValueError(f"column {column.name!r} is {column.dtype}, another type than the encoder was fitted on")
     if len(values) == 0 or column.null_count() == len(column):

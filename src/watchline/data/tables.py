@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import Path
 
 import polars as pl
+
+CHUNK_ROWS = 1 << 16  # read at a time where a table may not fit into memory
 
 
 class TableError(ValueError):
@@ -40,17 +42,45 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
     try:
         return pl.read_parquet(path, columns=columns, hive_partitioning=False)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise TableError(
-            f"{path}: not a readable Parquet file ({error}); `dvc checkout` restores the last good one"
-        ) from error
+        raise _unreadable(path, error) from error
 
 
 def read_days(directory: Path, days: Iterable[date], columns: list[str] | None = None) -> pl.DataFrame:
     """Rows of the given days in day order; raises TableError naming each day that has no file."""
+    return pl.concat([read_parquet(path, columns) for path in _day_paths(directory, days)])
+
+
+def scan_days(directory: Path, days: Iterable[date]) -> pl.LazyFrame:
+    """The same rows, read when they are asked for; raises TableError for a missing day or an unreadable file."""
+    paths = _day_paths(directory, days)
+    for path in paths:
+        try:
+            pl.read_parquet_schema(path)  # the footer: a file cut short shows here, not in the middle of training
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise _unreadable(path, error) from error
+    return pl.scan_parquet(paths, hive_partitioning=False)
+
+
+def num_rows(table: pl.LazyFrame) -> int:
+    """Rows of a table, from its files' footers where it has files."""
+    return int(table.select(pl.len()).collect().item())
+
+
+def chunks(table: pl.LazyFrame, rows_at_a_time: int = CHUNK_ROWS) -> Iterator[pl.DataFrame]:
+    """The table's rows in order, a bounded number at a time."""
+    for start in range(0, num_rows(table), rows_at_a_time):
+        yield table.slice(start, rows_at_a_time).collect()
+
+
+def _day_paths(directory: Path, days: Iterable[date]) -> list[Path]:
     days = list(days)
     missing = [day.isoformat() for day in days if not day_path(directory, day).is_file()]
     if missing:
         raise TableError(
             f"{directory}: no file for {', '.join(missing)}; check window.* against the days the source has"
         )
-    return pl.concat([read_parquet(day_path(directory, day), columns) for day in days])
+    return [day_path(directory, day) for day in days]
+
+
+def _unreadable(path: Path, error: Exception) -> TableError:
+    return TableError(f"{path}: not a readable Parquet file ({error}); `dvc checkout` restores the last good one")

@@ -1,4 +1,4 @@
-"""What is measured of models on the same rows: metrics by fitting statistic, differences, calibration, slices."""
+"""What is measured of models on the same rows: metrics by fitting statistic, intervals, differences, slices."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pydantic import Field, field_validator
 from watchline import metrics
 from watchline.config import Config
 from watchline.data.splits import Window
+from watchline.evaluation.intervals import QUANTILES, central_interval
 from watchline.models.base import STATISTIC_OF_METRIC
 
 STATISTICS = ("median", "mean", "expected_rank")
@@ -63,11 +64,13 @@ class EvaluateConfig(Config):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Labels and users of the eval rows (B,), and of each model each statistic (B,)."""
+    """Labels and users of the eval rows (B,), of each model each statistic (B,), and of those with quantiles the
+    coverage of their 80 % interval with atoms shared out (`pit_coverage`)."""
 
     label: np.ndarray
     user: np.ndarray
     predictions: dict[str, dict[str, np.ndarray]]
+    pit: dict[str, float]
 
     def metric(
         self, name: str, model: str, statistic: str | None = None, rows: np.ndarray | None = None
@@ -89,14 +92,11 @@ class Slices:
     note: str = ""
 
 
-def measure(evaluation: Evaluation, config: EvaluateConfig, window: Window) -> dict[str, Any]:
-    """The content of metrics.json."""
+def measure(evaluation: Evaluation, durations: Slices, config: EvaluateConfig, window: Window) -> dict[str, Any]:
+    """The content of metrics.json; `durations`: the rows by duration of their video."""
     first, last = window.ranges["eval"]
     result: dict[str, Any] = {
-        "models": {
-            name: {"rows": len(evaluation.label), **{key: evaluation.metric(key, name) for key in METRIC}}
-            for name in evaluation.predictions
-        },
+        "models": {name: _of_model(evaluation, name, durations) for name in evaluation.predictions},
         "statistics": STATISTIC,
         "window": {"eval_first": first.isoformat(), "eval_last": last.isoformat(), "eval_days": window.eval_days},
         "best_constant": best_constant(evaluation.label),
@@ -106,6 +106,17 @@ def measure(evaluation: Evaluation, config: EvaluateConfig, window: Window) -> d
         result["baseline"] = config.baseline
         result["differences"] = differences(evaluation, config)
     return result
+
+
+def _of_model(evaluation: Evaluation, name: str, durations: Slices) -> dict[str, Any]:
+    """Every metric of one model, and `interval_80` where it gives quantiles."""
+    predictions = evaluation.predictions[name]
+    found: dict[str, Any] = {"rows": len(evaluation.label)}
+    found |= {key: evaluation.metric(key, name) for key in METRIC}
+    if set(QUANTILES) <= set(predictions):
+        interval = central_interval(evaluation.label, predictions, durations.bucket, durations.names)
+        found["interval_80"] = {"coverage_pit": evaluation.pit[name], **interval}
+    return found
 
 
 def best_constant(label: np.ndarray) -> dict[str, float]:

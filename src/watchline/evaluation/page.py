@@ -1,4 +1,4 @@
-"""The page of the evaluation, from plain numbers: leaderboard, differences, statistics, calibration, slices."""
+"""The page of the evaluation, from plain numbers: leaderboard, differences, calibration, intervals, slices."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from watchline.evaluation.intervals import NOMINAL
 from watchline.report import charts
-from watchline.report.blocks import Best, Facts, Table, Text
+from watchline.report.blocks import Best, Facts, Figure, Table, Text
 from watchline.report.page import Page
 
 TITLE = {
@@ -53,6 +54,7 @@ def build_page(result: Mapping[str, Any], details: Mapping[str, Any]) -> Page:
     note = "The statistic must match the metric: the median minimises MAE, the mean RMSE; XAUC looks at order alone."
     page.section("Every statistic of every model", _statistics_table(details["by_statistic"]), note=note)
     _add_calibration(page, details["deciles"])
+    _add_intervals(page, result["models"])
     for part in details["slices"]:
         page.section(part["title"], _slice_table(part["rows"]), note=part["note"])
     page.section("Definitions", Text(DEFINITIONS), Facts({"bootstrap replicates": details["replicates"]}))
@@ -130,6 +132,48 @@ def _add_calibration(page: Page, deciles: Mapping[str, Sequence[Mapping[str, flo
     page.section(
         "Calibration", figure, table, note="Rows by the rising mean that each model predicts, ten parts of equal size."
     )
+
+
+_INTERVAL_NOTE = (
+    "From the 10 % to the 90 % quantile of each row, both ends included; nominal: 10 % of the watch times below, 80 % "
+    "within, 10 % above. Watch times that are alike, such as zeros, are within together or not at all, so a calibrated "
+    "model need not come to 80 % exactly. Sharing such atoms out by the probability integral transform, it does."
+)
+
+
+def _add_intervals(page: Page, models: Mapping[str, Mapping[str, Any]]) -> None:
+    """Coverage and width of 80 % intervals, overall and by video duration; nothing where no model gives quantiles."""
+    found = {name: values["interval_80"] for name, values in models.items() if "interval_80" in values}
+    if not found:
+        return
+    keys = ("coverage", "below", "above", "coverage_pit", "width_s")
+    rows = [[name, *(interval[key] for key in keys)] for name, interval in found.items()]
+    columns = ["model", "within", "below", "above", "within, atoms shared out", "mean width s"]
+    overall = Table(columns, rows, formats=dict.fromkeys(columns[1:5], ".1%") | {"mean width s": ".2f"})
+    page.section("Prediction intervals", overall, _coverage_figure(found), _interval_table(found), note=_INTERVAL_NOTE)
+
+
+def _coverage_figure(found: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Share within by video duration, a line per model beside the nominal one."""
+    series: dict[str, tuple[list[str], list[float]]] = {}
+    for name, interval in found.items():
+        parts = interval["by_duration"]
+        series[name] = [part["bucket"] for part in parts], [part["coverage"] for part in parts]
+    buckets, _ = next(iter(series.values()))
+    series["nominal"] = buckets, [NOMINAL] * len(buckets)
+    return charts.line_chart(series, "video duration", "share within", "Coverage by video duration")
+
+
+def _interval_table(found: Mapping[str, Mapping[str, Any]]) -> Table:
+    """By video duration: rows, and share within and mean width of each model."""
+    words = {"coverage": "within", "width_s": "mean width s"}
+    headers = {f"{name} {words[key]}": key for key in words for name in found}
+    rows = [
+        [parts[0]["bucket"], parts[0]["rows"], *(part[key] for key in words for part in parts)]
+        for parts in zip(*(interval["by_duration"] for interval in found.values()))
+    ]
+    formats = {header: ".1%" if key == "coverage" else ".2f" for header, key in headers.items()}
+    return Table(["video duration", "rows", *headers], rows, formats=formats)
 
 
 def _slice_table(buckets: Sequence[Mapping[str, Any]]) -> Table:

@@ -27,6 +27,7 @@ class FeaturesConfig(Config):
         description="statistics as of the start of the local day, or also after each exposure that is over"
     )
     online_sample: int = Field(ge=0, description="exposures on which offline and online features are compared")
+    label: str = Field(default="watch_time_s", description="amount of an exposure that models learn to predict")
 
     @field_validator("windows", "pair_windows")
     @classmethod

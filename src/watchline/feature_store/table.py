@@ -13,7 +13,7 @@ from watchline.data.splits import Window
 from watchline.data.tables import day_path, write_parquet
 from watchline.feature_store.snapshots import GROUPS
 
-LABEL = "watch_time_s"
+WATCH_TIME = "watch_time_s"
 KEYS = ("exposure_id", "user_id", "video_id", "exposed_at", "date", "is_random")
 # Ids and codes that models embed, besides every text column; the rest are numbers.
 CODES = (
@@ -32,12 +32,34 @@ CODES = (
 )
 
 
-def columns_of(table: pl.DataFrame) -> Columns:
-    """Sort the table's columns into label, keys, categorical and numeric features, in the table's order."""
+def labelled(exposures: pl.DataFrame, label: str) -> pl.DataFrame:
+    """What the table takes from the exposures themselves: keys, surface, label and watch time.
+
+    Raises ValueError for a label that is no column of amounts of 0 and more.
+    """
+    if label not in exposures.columns:
+        raise ValueError(
+            f"features.label: the exposures have no column {label!r}; they have {', '.join(exposures.columns)}"
+        )
+    column = exposures[label]
+    if not column.dtype.is_numeric():
+        raise ValueError(f"features.label: {label} is {column.dtype}; a label is an amount")
+    bad = column.null_count() + int((column.fill_null(0) < 0).sum())
+    if bad:
+        raise ValueError(f"features.label: {label} is null or below 0 in {bad:,} of {len(column):,} exposures")
+    amounts = dict.fromkeys((label, WATCH_TIME))
+    return exposures.select(*KEYS, *amounts, "surface").with_columns(pl.col(label).cast(pl.Float64))
+
+
+def columns_of(table: pl.DataFrame, label: str) -> Columns:
+    """Sort the table's columns into label, keys, categorical and numeric features, in the table's order.
+
+    The watch time is no feature, whatever the label is.
+    """
     text = set(table.select(cs.string()).columns)
     codes = [name for name in table.columns if name in CODES or name in text or name.startswith("segment_")]
-    known = {LABEL, *KEYS, *codes}
-    return Columns(LABEL, KEYS, tuple(codes), tuple(name for name in table.columns if name not in known))
+    known = {label, WATCH_TIME, *KEYS, *codes}
+    return Columns(label, KEYS, tuple(codes), tuple(name for name in table.columns if name not in known))
 
 
 def write_table(table: pl.DataFrame, columns: Columns, utc_offset_hours: float, out: Path) -> None:

@@ -24,9 +24,10 @@ from watchline.adapters.spectrum import Update, measure_update
 from watchline.data.encoding import EncodedTable
 from watchline.metrics import mae, xauc
 from watchline.models.base import Progress
-from watchline.training.batches import Network, epoch_order, gather
+from watchline.training.batches import Network, gather
 from watchline.training.checkpoint import Checkpoint, load_checkpoint, of_prefix, save_checkpoint, with_prefix
 from watchline.training.distributed import Processes, all_gather
+from watchline.training.order import shuffled
 from watchline.training.seeding import derived_seed
 
 STATISTICS = ("median", "expected_rank")
@@ -86,11 +87,11 @@ class Finetuned:
     after: dict[str, np.ndarray]  # and as it is left
 
 
-def slice_rows(order: np.ndarray, slice_index: int, num_slices: int, step: int, num_steps: int) -> np.ndarray:
-    """Rows of one slice in one step of an epoch: over all slices and steps every row comes once."""
-    shard = order[slice_index::num_slices]
+def slice_positions(num_rows: int, slice_index: int, num_slices: int, step: int, num_steps: int) -> np.ndarray:
+    """Positions of one slice in one step of an epoch: over all slices and steps every position comes once."""
+    shard = range(slice_index, num_rows, num_slices)
     first, last = (len(shard) * i // num_steps for i in (step, step + 1))
-    return shard[first:last]
+    return np.array(shard[first:last], dtype=np.int64)
 
 
 class Finetuner:
@@ -122,7 +123,6 @@ class Finetuner:
         self.state = State()
         self.start = self._weights()
         self.best = self.start
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
         self._clear_losses()
 
     def run(self) -> Finetuned:
@@ -149,11 +149,10 @@ class Finetuner:
     def _step(self) -> None:
         config, state = self.config, self.state
         epoch, position = divmod(state.step, self.per_epoch)
-        if self._order[0] != epoch:
-            self._order = (epoch, epoch_order(len(self.train), config.seed, epoch))
         self.module.train()
         for hosted, j in enumerate(self.adapters.hosted_slices):
-            rows = slice_rows(self._order[1], j, config.num_slices, position, self.per_epoch)
+            positions = slice_positions(len(self.train), j, config.num_slices, position, self.per_epoch)
+            rows = shuffled(positions, len(self.train), config.seed, epoch)
             with self.adapters.slice(j):
                 self._losses_h[hosted] += self._feed(rows, j)
             self._rows_h[hosted] += len(rows)
@@ -199,7 +198,7 @@ class Finetuner:
             "epoch": round(state.step / self.per_epoch, 6),
             **train_loss,
             "held_out_loss": float(loss_N.mean()),
-            "held_out_mae_s": mae(label_N, median_N),
+            "held_out_mae_s": mae(self.held_out.restore(label_N), self.held_out.restore(median_N)),
             "held_out_xauc": xauc(label_N, expected_rank_N),
         }
         state.curves.append(row)

@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import polars as pl
 
+from watchline.training.distributed import ALONE, Processes
+
 # Which decoding fits which metric (METHODS: the statistic must match the metric, or rankings flip with it).
 STATISTIC_OF_METRIC = {"mae_s": "median", "rmse_s": "mean", "xauc": "expected_rank"}
 
@@ -22,10 +24,12 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class FitContext:
-    """What a fit may use besides the tables: a folder for checkpoints (None: no resume) and a place for progress."""
+    """What a fit may use besides the tables: a folder for checkpoints and encoded columns (None: no resume, columns in
+    memory), a place for progress, and the processes that share the work."""
 
     run_dir: Path | None = None
     progress: Progress = print
+    processes: Processes = ALONE
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,13 @@ class WatchTimeModel(ABC):
     """Abstract model. Subclasses are final; they name themselves and the statistics they can give."""
 
     name: ClassVar[str]
+    has_quantiles: ClassVar[bool] = False  # whether `predict` knows `quantile:Q` for every Q between 0 and 1
+    distributed: ClassVar[bool] = False  # whether processes can share a fit; else the first one does it alone
 
     @property
     @abstractmethod
     def statistics(self) -> tuple[str, ...]:
-        """What `predict` knows: `median`, `mean`, `expected_rank`, ... (`quantile:0.1` where it has quantiles)."""
+        """What `predict` knows by name: `median`, `mean`, `expected_rank`, ... (see `has_quantiles` for others)."""
 
     @abstractmethod
     def predict(self, table: pl.DataFrame, statistics: Sequence[str]) -> dict[str, np.ndarray]:
@@ -54,6 +60,13 @@ class WatchTimeModel(ABC):
         `table` has the columns the model was fitted on, in any order, and need not have the label.
         Raises KeyError for a statistic or column the model does not have.
         """
+
+    def cumulative(self, table: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """F(y-) and F(y) of the label y of each labelled row (rows,): the predicted probability below and up to it.
+
+        Raises NotImplementedError for a model without quantiles.
+        """
+        raise NotImplementedError(f"{self.name} predicts no distribution")
 
     @abstractmethod
     def save(self, directory: Path) -> None:

@@ -15,7 +15,12 @@ class CommonConfig(Config):
     """Settings of every model, so that methods differ in what they are and not in what they are given."""
 
     seed: int = Field(default=1, ge=0)
-    num_threads: int = Field(default=2, ge=1, description="fixed, because sums depend on how work is split")
+    num_processes: int = Field(
+        default=1, ge=1, description="processes torchrun starts; of a model that cannot share a fit the first one works"
+    )
+    num_threads: int = Field(
+        default=2, ge=1, description="per process; fixed, because sums depend on how work is split"
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     predict_batch_size: int = Field(default=8192, ge=1)
     columns: TableEncoderConfig = TableEncoderConfig()

@@ -30,6 +30,7 @@ class EncoderConfig(Config):
 class FeatureEncoder(nn.Module):
     """Encode rows into memory vectors; in training, ids drop to the unknown code at random, which trains it."""
 
+    COMPILED = ("forward",)
     offset_F: Tensor
     is_id_F: Tensor
 

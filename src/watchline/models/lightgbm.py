@@ -15,13 +15,13 @@ import lightgbm
 import numpy as np
 import polars as pl
 from pydantic import Field
-from safetensors.numpy import load_file, save_file
 
 from watchline.config import Config
 from watchline.data.columns import Columns
-from watchline.data.encoding import TableEncoder
+from watchline.data.encoding import Table, TableEncoder
 from watchline.models.base import Fit, FitContext, WatchTimeModel
 from watchline.models.common import CommonConfig
+from watchline.models.ranks import LabelRanks
 
 _OBJECTIVES = {"median": "regression_l1", "mean": "regression"}
 _METRICS = {"median": "l1", "mean": "rmse"}
@@ -55,10 +55,10 @@ class LightGBMModel(WatchTimeModel):
         encoder: TableEncoder,
         config: LightGBMConfig,
         boosters: dict[str, lightgbm.Booster],
-        ranks: tuple[np.ndarray, np.ndarray],
+        ranks: LabelRanks,
     ) -> None:
         self.encoder, self.config, self.boosters = encoder, config, boosters
-        self.ranks = ranks  # label values in ascending order and the training rank of each
+        self.ranks = ranks
 
     @property
     def statistics(self) -> tuple[str, ...]:
@@ -74,7 +74,7 @@ class LightGBMModel(WatchTimeModel):
         needed = {"median" if name == "expected_rank" else name for name in statistics}
         values = {name: self._point(name, matrix) for name in sorted(needed)}
         if "expected_rank" in statistics:
-            values["expected_rank"] = np.interp(values["median"], *self.ranks)
+            values["expected_rank"] = self.ranks(values["median"])
         return {name: values[name] for name in statistics}
 
     def _point(self, name: str, matrix_NC: np.ndarray) -> np.ndarray:
@@ -86,7 +86,7 @@ class LightGBMModel(WatchTimeModel):
         """Write model.json, config.json, the encoder, the ranks and a LightGBM text file per statistic."""
         directory.mkdir(parents=True, exist_ok=True)
         self.encoder.save(directory)
-        save_file({"label_s": self.ranks[0], "rank": self.ranks[1]}, directory / "ranks.safetensors")
+        self.ranks.save(directory)
         for name, booster in self.boosters.items():
             booster.save_model(directory / f"{name}.txt")
         (directory / "config.json").write_text(self.config.model_dump_json(indent=1) + "\n")
@@ -97,11 +97,10 @@ class LightGBMModel(WatchTimeModel):
         """Read what `save` wrote; raises ValueError naming the folder when a file is missing or broken."""
         try:
             config = LightGBMConfig.model_validate_json((directory / "config.json").read_text())
-            ranks = load_file(directory / "ranks.safetensors")
             boosters = {name: lightgbm.Booster(model_file=directory / f"{name}.txt") for name in _OBJECTIVES}
         except (OSError, lightgbm.basic.LightGBMError) as error:
             raise ValueError(f"{directory}: not a saved lightgbm model ({error}); run `dvc checkout`") from error
-        return cls(TableEncoder.load(directory), config, boosters, (ranks["label_s"], ranks["rank"]))
+        return cls(TableEncoder.load(directory), config, boosters, LabelRanks.load(directory))
 
 
 def is_id(encoder: TableEncoder, config: LightGBMConfig) -> np.ndarray:
@@ -131,14 +130,6 @@ def column_names(encoder: TableEncoder, config: LightGBMConfig) -> list[str]:
     return [name for name, kept in zip(encoder.columns.categorical, keep) if kept] + list(encoder.columns.numeric)
 
 
-def label_ranks(label_N: np.ndarray, num_knots: int = 1001) -> tuple[np.ndarray, np.ndarray]:
-    """Quantiles of the labels without repeats and their mid-ranks: share of labels below plus half of those equal."""
-    ordered = np.sort(label_N)
-    knots = np.unique(np.quantile(ordered, np.linspace(0.0, 1.0, num_knots), method="nearest"))
-    ends = np.searchsorted(ordered, knots, "left"), np.searchsorted(ordered, knots, "right")
-    return knots, (ends[0] + ends[1]) / 2 / len(ordered)
-
-
 def _parameters(statistic: str, config: LightGBMConfig, common: CommonConfig) -> dict[str, Any]:
     return {
         "objective": _OBJECTIVES[statistic],
@@ -161,12 +152,16 @@ def _parameters(statistic: str, config: LightGBMConfig, common: CommonConfig) ->
 def fit(
     config: LightGBMConfig,
     common: CommonConfig,
-    train: pl.DataFrame,
-    valid: pl.DataFrame,
+    train: Table,
+    valid: Table,
     columns: Columns,
     context: FitContext,
 ) -> Fit:
-    """Fit both boosters, each stopped early on its own validation metric; there is no resume, a fit takes seconds."""
+    """Fit both boosters, each stopped early on its own validation metric; there is no resume, a fit takes seconds.
+
+    LightGBM bins its rows in memory: unlike the networks' training, this needs room for both tables.
+    """
+    train, valid = train.lazy().collect(), valid.lazy().collect()
     encoder = TableEncoder.fit(train, columns, common.columns)
     label, valid_label = train[columns.label].to_numpy(), valid[columns.label].to_numpy()
     data = lightgbm.Dataset(
@@ -190,7 +185,7 @@ def fit(
         "parameters": sum(_num_leaves(booster) for booster in boosters.values()),
         **{f"trees_{name}": booster.num_trees() for name, booster in boosters.items()},
     }
-    return Fit(LightGBMModel(encoder, config, boosters, label_ranks(label)), _curves(histories), facts)
+    return Fit(LightGBMModel(encoder, config, boosters, LabelRanks.fit(label)), _curves(histories), facts)
 
 
 def _fit_booster(

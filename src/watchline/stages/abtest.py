@@ -7,6 +7,7 @@ Run by `dvc repro abtest`, or: python -m watchline.stages.abtest --tables data/i
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -121,7 +122,8 @@ def make_environment(config: AbtestConfig, law_dir: Path, table: pl.DataFrame, c
             "set abtest.environment to model or auto"
         )
     if config.environment == "model" or not has_law:
-        return RewardModelEnvironment(table, columns, seed=config.seed)
+        # What an arm is judged by is watch time, whatever its models predict.
+        return RewardModelEnvironment(table, replace(columns, label="watch_time_s"), seed=config.seed)
     from watchline.data.synthetic.law import Law
 
     return OracleEnvironment(Law.load(law_dir))

@@ -51,8 +51,8 @@ def main(argv: list[str] | None = None) -> None:
     log(f"comparing {len(plan.numeric)} numeric and {len(plan.categorical)} categorical columns")
     features, target, evidently_html = compare_features(samples["train"], samples["eval"], plan, columns.label, config)
     names = sorted(offline["models"])
-    predictions = read_predictions(paths.predictions, names)
-    on_train = read_predictions(paths.predictions / "train", names)
+    predictions = read_predictions(paths.predictions, names, columns.label)
+    on_train = read_predictions(paths.predictions / "train", names, columns.label)
     findings = Findings(
         plan=plan,
         features=features,
@@ -80,10 +80,13 @@ def read_splits(table: Path, window: Window, columns: Columns) -> dict[str, pl.D
     return frames
 
 
-def read_predictions(directory: Path, names: list[str]) -> dict[str, pl.DataFrame]:
-    """Predicted rows of each model: date, watch_time_s, statistics, `residual` (mean prediction minus watch time)."""
-    residual = (pl.col("mean") - pl.col("watch_time_s")).alias("residual")
-    return {name: read_parquet(directory / f"{name}.parquet").with_columns(residual) for name in names}
+def read_predictions(directory: Path, names: list[str], label: str) -> dict[str, pl.DataFrame]:
+    """Predicted rows of each model: date, `label`, statistics, and `residual`, the mean prediction minus the label."""
+    residual = (pl.col("mean") - pl.col("label")).alias("residual")
+    return {
+        name: read_parquet(directory / f"{name}.parquet").rename({label: "label"}).with_columns(residual)
+        for name in names
+    }
 
 
 def prediction_drift(train: pl.DataFrame, evaluated: pl.DataFrame, config: DriftConfig) -> dict[str, ColumnDrift]:
@@ -91,7 +94,7 @@ def prediction_drift(train: pl.DataFrame, evaluated: pl.DataFrame, config: Drift
 
     Residuals of training rows are no reference: the model was fitted on them. One eval day gives no `residual`.
     """
-    keys = ("exposure_id", "user_id", "watch_time_s", "date", "residual")
+    keys = ("exposure_id", "user_id", "label", "date", "residual")
     sides = (evenly_spaced(frame.drop(keys), config.max_rows) for frame in (train, evaluated))
     drifts = compare_numbers(*sides, config.prediction)
     days = evaluated["date"].unique().sort()
@@ -105,7 +108,7 @@ def residuals_by_day(frame: pl.DataFrame) -> list[dict[str, Any]]:
     """Per eval day: rows, mean absolute error of the median, bias of the mean, both in seconds."""
     by_day = frame.group_by("date", maintain_order=True).agg(
         pl.len().alias("rows"),
-        (pl.col("median") - pl.col("watch_time_s")).abs().mean().alias("mae_s"),
+        (pl.col("median") - pl.col("label")).abs().mean().alias("mae_s"),
         pl.col("residual").mean().alias("bias_s"),
     )
     return by_day.sort("date").with_columns(pl.col("date").cast(pl.String)).to_dicts()

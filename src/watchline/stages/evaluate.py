@@ -18,8 +18,10 @@ from watchline.config import ConfigError, load_section
 from watchline.data.columns import Columns
 from watchline.data.splits import Window
 from watchline.data.tables import read_days, write_parquet
+from watchline.evaluation.intervals import NOMINAL, QUANTILES
 from watchline.evaluation.measure import STATISTICS, EvaluateConfig, Evaluation, cut, detail, measure
 from watchline.evaluation.page import build_page
+from watchline.metrics import pit_coverage
 from watchline.models import load_model
 from watchline.report import write_json
 from watchline.stages import log, run_stage
@@ -44,15 +46,16 @@ def main(argv: list[str] | None = None) -> None:
     if table.is_empty():
         raise ConfigError(f"{paths.features}: no rows on the eval days; move window.end to days that have exposures")
     history = read_days(paths.features / "table", window.split_days("train"), ["user_id", "video_id"])
-    predictions = {name: predict(paths.models / name, name, table, paths.out) for name in names}
+    predictions = {name: predict(paths.models / name, name, table, columns.label, paths.out) for name in names}
     train = read_days(paths.features / "table", window.split_days("train"))
     sample = train.gather_every(-(-len(train) // config.train_rows))
     for name in names:
-        predict(paths.models / name, name, sample, paths.out / "train")
-    evaluation = Evaluation(table[columns.label].to_numpy(), table["user_id"].to_numpy(), predictions)
+        predict(paths.models / name, name, sample, columns.label, paths.out / "train")
+    pit = {name: found for name in names if (found := coverage_pit(paths.models / name, table)) is not None}
+    evaluation = Evaluation(table[columns.label].to_numpy(), table["user_id"].to_numpy(), predictions, pit)
 
-    result = measure(evaluation, config, window)
-    details = detail(evaluation, cut(table, history, columns.label, config), config)
+    slices = cut(table, history, columns.label, config)
+    result, details = measure(evaluation, slices[0], config, window), detail(evaluation, slices, config)
     write_json(paths.report / "metrics.json", result)
     build_page(result, details).write(paths.report / "index.html")
     for name, values in result["models"].items():
@@ -71,20 +74,30 @@ def model_names(listed: Sequence[str], models_dir: Path) -> list[str]:
     return names
 
 
-def predict(model_dir: Path, name: str, table: pl.DataFrame, out: Path) -> dict[str, np.ndarray]:
-    """Statistics of one model on `table`, written as OUT/NAME.parquet; raises ValueError for one it does not have."""
+def coverage_pit(model_dir: Path, table: pl.DataFrame) -> float | None:
+    """Coverage of the central 80 % with the labels' atoms shared out; None for a model without quantiles."""
+    model = load_model(model_dir)
+    return pit_coverage(*model.cumulative(table), NOMINAL) if model.has_quantiles else None
+
+
+def predict(model_dir: Path, name: str, table: pl.DataFrame, label: str, out: Path) -> dict[str, np.ndarray]:
+    """Statistics of one model on `table`, and the ends of its 80 % interval where it gives quantiles.
+
+    Written as OUT/NAME.parquet. Raises ValueError for a statistic that the model does not have.
+    """
     model = load_model(model_dir)
     missing = [statistic for statistic in STATISTICS if statistic not in model.statistics]
     if missing:
         raise ValueError(
             f"{model_dir}: model {name!r} has no {', '.join(missing)}, which the metrics are computed from"
         )
-    values = model.predict(table, STATISTICS)
-    broken = {key: int((~np.isfinite(values[key])).sum()) for key in STATISTICS if not np.isfinite(values[key]).all()}
+    asked = (*STATISTICS, *QUANTILES) if model.has_quantiles else STATISTICS
+    values = model.predict(table, asked)
+    broken = {key: int((~np.isfinite(values[key])).sum()) for key in asked if not np.isfinite(values[key]).all()}
     if broken:
         raise ValueError(f"{model_dir}: predictions that are not finite, of {len(table)} rows: {broken}; train it anew")
-    frame = table.select("exposure_id", "user_id", "date", "watch_time_s")
-    write_parquet(frame.with_columns(pl.Series(key, values[key]) for key in STATISTICS), out / f"{name}.parquet")
+    frame = table.select("exposure_id", "user_id", "date", label)
+    write_parquet(frame.with_columns(pl.Series(key, values[key]) for key in asked), out / f"{name}.parquet")
     log(f"{name}: predicted {len(table):,} rows of {table['date'].min()} to {table['date'].max()}")
     return values
 

@@ -21,7 +21,7 @@ from watchline.data.splits import Window
 from watchline.data.tables import days_on_disk, read_days, read_parquet
 from watchline.feature_store.snapshots import GROUPS, start_of_day
 from watchline.feature_store.sources import FeaturesConfig, write_sources
-from watchline.feature_store.table import KEYS, LABEL, columns_of, coverage_by_day, null_shares, write_table
+from watchline.feature_store.table import columns_of, coverage_by_day, labelled, null_shares, write_table
 from watchline.report import Facts, Page, Table, Text, Verdict, charts, write_json
 from watchline.stages import log, run_stage
 
@@ -68,14 +68,15 @@ def build(tables: Path, repo: Path, out: Path, config: FeaturesConfig, window: W
     source_rows = write_sources(exposures, users, videos, [*days, next_day], offset_hours, config, out / "sources")
     log(f"{sum(source_rows.values()):,} feature rows in {len(source_rows)} sources")
 
+    request = labelled(exposures, config.label)
     # Feast takes seconds to import; a wrong parameter or a missing file shows before that.
     from watchline.feature_store.join import join
     from watchline.feature_store.online import compare, evenly, materialise
     from watchline.feature_store.repository import open_store
 
     with open_store(repo, out, keep_state=True) as store:
-        table = join(store, exposures.select(*KEYS, LABEL, "surface"), offset_hours)
-        columns = columns_of(table)
+        table = join(store, request, offset_hours)
+        columns = columns_of(table, config.label)
         write_table(table, columns, offset_hours, out)
         log(f"{len(table):,} rows: {len(columns.categorical)} categorical, {len(columns.numeric)} numeric features")
         moment = start_of_day(next_day, offset_hours)

@@ -161,7 +161,9 @@ def model_table(evaluation: Metrics, metrics: Sequence[str]) -> Table:
     models = evaluation["models"]
     unknown = [metric for metric in metrics if not any(metric in values for values in models.values())]
     if unknown:
-        known = sorted({metric for values in models.values() for metric in values if metric != "rows"})
+        known = sorted(
+            {metric for values in models.values() for metric in values if metric not in ("rows", "interval_80")}
+        )
         raise ValueError(f"report.metrics: no model has {', '.join(unknown)}; there are {', '.join(known)}")
     best = {metric: best_model(models, metric) for metric in metrics}
     rows: list[list[Any]] = [

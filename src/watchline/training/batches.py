@@ -1,4 +1,4 @@
-"""Batches of an encoded table as tensors: shuffled by seed for training, in order for prediction.
+"""Batches of an encoded table as tensors, and prediction of a whole table.
 
 B rows of a batch, N rows of the table.
 """
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from watchline.data.encoding import EncodedTable
-from watchline.training.seeding import derived_seed
+from watchline.training.distributed import ALONE, Processes, all_gather
 
 
 class Network(Protocol):
@@ -40,11 +40,6 @@ def steps_per_epoch(num_rows: int, batch_size: int) -> int:
     return -(-num_rows // batch_size)
 
 
-def epoch_order(num_rows: int, seed: int, epoch: int) -> np.ndarray:
-    """Order of the rows (N,) in one epoch: a function of seed and epoch alone, so that a repeated run can rejoin it."""
-    return np.random.default_rng(derived_seed(seed, epoch)).permutation(num_rows)
-
-
 def gather(table: EncodedTable, rows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Codes (B, F) int64, numbers (B, D) float32 and labels (B,) float64 of the given rows; needs labels."""
     if table.label_N is None:
@@ -55,20 +50,32 @@ def gather(table: EncodedTable, rows: np.ndarray, device: torch.device) -> tuple
 
 
 def predict_table(
-    network: Network, table: EncodedTable, statistics: Sequence[str], batch_size: int, device: torch.device
+    network: Network,
+    table: EncodedTable,
+    statistics: Sequence[str],
+    batch_size: int,
+    device: torch.device,
+    processes: Processes = ALONE,
 ) -> dict[str, np.ndarray]:
-    """`network.predict` over the whole table in order, in evaluation mode; float64 arrays (N,)."""
+    """`network.predict` over the whole table in order, in evaluation mode; float64 arrays (N,).
+
+    Batches are dealt to the processes in turn, and every process gets the whole result.
+    """
     module = network
     assert isinstance(module, torch.nn.Module)
     was_training = module.training
     module.eval()
-    results = {name: np.zeros(len(table)) for name in statistics}
+    values_SN = torch.zeros((len(statistics), len(table)), dtype=torch.float64)
     with torch.inference_mode():
-        for start in range(0, len(table), batch_size):
-            rows = slice(start, start + batch_size)
-            categorical = torch.from_numpy(table.categorical_NF[rows]).to(device)
-            numeric = torch.from_numpy(table.numeric_ND[rows]).to(device)
-            for name, values in network.predict(categorical, numeric, statistics).items():
-                results[name][rows] = values.double().cpu().numpy()
+        for number, start in enumerate(range(0, len(table), batch_size)):
+            if number % processes.world_size == processes.rank:
+                rows = slice(start, min(start + batch_size, len(table)))
+                arrays = table.categorical_NF[rows], table.numeric_ND[rows]
+                categorical, numeric = (torch.from_numpy(np.array(array)).to(device) for array in arrays)
+                predicted = network.predict(categorical, numeric, statistics)
+                for name, values_N in zip(statistics, values_SN):
+                    values_N[rows] = predicted[name].double().cpu()
     module.train(was_training)
-    return results
+    if processes.world_size > 1:
+        values_SN = all_gather(values_SN.to(device)).sum(dim=0).cpu()  # the others' rows are zeros
+    return dict(zip(statistics, values_SN.numpy()))

@@ -1,4 +1,4 @@
-"""Checkpoints of a running fit: model, optimizer, step, random state and data position as safetensors + JSON.
+"""Checkpoints of a running fit: model, optimizer, step and with it the data position, as safetensors + JSON.
 
 A checkpoint is a folder `step-XXXXXXXX` that appears whole (written aside, then renamed); older ones are removed.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,25 +74,6 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = tensor.clone()
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def random_tensors(generator: torch.Generator | None = None) -> dict[str, Tensor]:
-    """State of torch's own generators (CPU, and the current CUDA device in use) and of `generator`."""
-    tensors = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_initialized():
-        tensors["cuda"] = torch.cuda.get_rng_state()
-    if generator is not None:
-        tensors["generator"] = generator.get_state()
-    return tensors
-
-
-def restore_random(tensors: dict[str, Tensor], generator: torch.Generator | None = None) -> None:
-    """Undo `random_tensors`."""
-    restorers: dict[str, Callable[[Tensor], Any]] = {"cpu": torch.set_rng_state, "cuda": torch.cuda.set_rng_state}
-    if generator is not None:
-        restorers["generator"] = generator.set_state
-    for name, tensor in tensors.items():
-        restorers[name](tensor)
 
 
 def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,9 @@ class Processes:
     def is_first(self) -> bool:
         """Whether this process is the one that writes files and lines."""
         return self.rank == 0
+
+
+ALONE = Processes(0, 1, torch.device("cpu"))
 
 
 @contextmanager
@@ -63,22 +66,10 @@ def all_gather(tensor: Tensor) -> Tensor:
     return gathered
 
 
-def all_reduce_mean(tensor: Tensor) -> Tensor:
-    """Mean over processes, summed in rank order so that it does not depend on the backend's algorithm."""
-    return all_gather(tensor).mean(dim=0)
-
-
-def broadcast_module(module: nn.Module, source: int = 0) -> None:
-    """Give every process the parameters and buffers of `source`."""
+def all_reduce_sum(tensor: Tensor) -> None:
+    """Put the sum over processes into every process's `tensor`."""
     if dist.is_initialized():
-        for tensor in module.state_dict().values():
-            dist.broadcast(tensor, source)
-
-
-def barrier() -> None:
-    """Wait for every process."""
-    if dist.is_initialized():
-        dist.barrier()
+        dist.all_reduce(tensor)
 
 
 def raise_together(error: Exception | None, device: torch.device | None = None) -> None:

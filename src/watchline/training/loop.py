@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -15,23 +16,25 @@ from watchline.config import Config
 from watchline.data.encoding import EncodedTable
 from watchline.metrics import mae, xauc
 from watchline.models.base import FitContext
-from watchline.training.batches import Network, epoch_order, gather, predict_table, steps_per_epoch
+from watchline.training.batches import Network, gather, predict_table, steps_per_epoch
 from watchline.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
     of_prefix,
     optimizer_tensors,
-    random_tensors,
     restore_optimizer,
-    restore_random,
     save_checkpoint,
     with_prefix,
 )
+from watchline.training.compiling import compiled_parts
+from watchline.training.distributed import Processes, all_reduce_sum
+from watchline.training.gradients import Gradients
+from watchline.training.order import shuffled
 from watchline.training.seeding import derived_seed
 
 
 class LoopConfig(Config):
-    """How a network is trained. Early stopping keeps the weights of the lowest validation MAE of the median."""
+    """How a network is trained, and which of its weights are kept."""
 
     epochs: int = Field(default=3, ge=1, description="passes over the training rows, at most")
     batch_size: int = Field(default=512, ge=1)
@@ -40,7 +43,17 @@ class LoopConfig(Config):
     warmup_share: float = Field(default=0.05, ge=0, lt=1, description="share of all steps with a rising rate")
     final_lr_share: float = Field(default=0.0, ge=0, le=1, description="rate at the last step, as a share of `lr`")
     grad_clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
+    num_shards: int = Field(default=2, ge=1, description="parts of a batch that draw at random on their own")
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of the passes in training (autocast); weights and prediction stay float32"
+    )
+    compile: bool = Field(default=False, description="torch.compile of the parts that take it")
     validations_per_epoch: int = Field(default=2, ge=1, description="each one also writes a checkpoint")
+    stop_on: Literal["valid_mae_s", "valid_loss"] = Field(
+        default="valid_mae_s",
+        description="what is lowest at the weights that are kept: MAE of the median, or the loss itself, which also "
+        "tells labels apart whose median is 0",
+    )
     patience: int = Field(default=4, ge=1, description="validations without improvement before training stops")
 
 
@@ -50,7 +63,7 @@ class Progress:
 
     step: int = 0
     best_step: int = 0
-    best_mae_s: float = math.inf
+    best: float = math.inf  # lowest value so far of what training stops on
     stopped: bool = False
     curves: list[dict[str, float]] = field(default_factory=list)
 
@@ -80,7 +93,8 @@ class Loop:
         assert isinstance(network, nn.Module)
         self.network, self.module = network, network
         self.train, self.valid, self.config, self.context, self.seed = train, valid, config, context, seed
-        self.predict_batch_size = predict_batch_size
+        self.processes, self.predict_batch_size = context.processes, predict_batch_size
+        self.shards = hosted_shards(config.num_shards, self.processes)
         self.device = next(network.parameters()).device
         self.per_epoch = steps_per_epoch(len(train), config.batch_size)
         self.total_steps = config.epochs * self.per_epoch
@@ -88,53 +102,71 @@ class Loop:
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
-        self.generator = torch.Generator(self.device).manual_seed(derived_seed(seed, 0))
+        self.gradients = Gradients(network.parameters())
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
-        self.losses: list[tuple[Tensor, int]] = []  # since the last validation; read there, to spare a GPU the waits
+        # Loss and rows since the last validation; read there, to spare a GPU the waits.
+        self.sums = torch.zeros(2, dtype=torch.float64, device=self.device)
 
     def run(self) -> Progress:
         """Train until the last epoch or until patience ends; resumes from the newest checkpoint of the run folder."""
-        torch.manual_seed(derived_seed(self.seed, 1))
         self._resume()
         progress = self.progress
-        order = None
         started, first_step = time.perf_counter(), progress.step
-        while progress.step < self.total_steps and not progress.stopped:
-            epoch, batch = divmod(progress.step, self.per_epoch)
-            if order is None or batch == 0:
-                order = epoch_order(len(self.train), self.seed, epoch)
-            rows = order[batch * self.config.batch_size : (batch + 1) * self.config.batch_size]
-            self._step(rows)
-            if progress.step % self.validate_every == 0 or progress.step == self.total_steps:
-                speed = (progress.step - first_step) * self.config.batch_size / (time.perf_counter() - started)
-                self._validate(speed)
-                self._save()
-                started, first_step = time.perf_counter(), progress.step
+        with compiled_parts(self.module, self.config.compile):
+            while progress.step < self.total_steps and not progress.stopped:
+                self._step()
+                if progress.step % self.validate_every == 0 or progress.step == self.total_steps:
+                    speed = (progress.step - first_step) * self.config.batch_size / (time.perf_counter() - started)
+                    self._validate(speed)
+                    self._save()
+                    started, first_step = time.perf_counter(), progress.step
         self.module.load_state_dict(self.best)
         return progress
 
-    def _step(self, rows: Any) -> None:
-        progress = self.progress
+    def _step(self) -> None:
+        progress, config = self.progress, self.config
         self.module.train()
-        categorical, numeric, label = gather(self.train, rows, self.device)
+        epoch, batch = divmod(progress.step, self.per_epoch)
+        positions = np.arange(batch * config.batch_size, min((batch + 1) * config.batch_size, len(self.train)))
+        rows = shuffled(positions, len(self.train), self.seed, epoch)
+        self.gradients.clear()
+        for shard in self.shards:
+            self._feed(rows[shard :: config.num_shards], shard, len(rows))
+        self.gradients.sum_over_processes()
+        self.gradients.clip(config.grad_clip)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(progress.step, self.total_steps, self.config)
-        loss = self.network.loss(
-            categorical, numeric, label, step=progress.step, total_steps=self.total_steps, generator=self.generator
-        )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.module.parameters(), self.config.grad_clip)
+            group["lr"] = learning_rate(progress.step, self.total_steps, config)
         self.optimizer.step()
-        self.losses.append((loss.detach(), len(rows)))
         progress.step += 1
 
+    def _feed(self, rows: np.ndarray, shard: int, rows_of_batch: int) -> None:
+        """Forward and backward pass of one shard of a batch, its loss weighted by its share of the batch's rows.
+
+        What it draws at random depends on seed, step and shard alone: not on the process that hosts the shard, and not
+        on what ran before, so that a repeated run needs no random state.
+        """
+        if not len(rows):
+            return
+        seed = derived_seed(self.seed, self.progress.step, shard)
+        torch.manual_seed(seed)
+        generator = torch.Generator(self.device).manual_seed(seed)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            loss = self.network.loss(
+                *gather(self.train, rows, self.device),
+                step=self.progress.step,
+                total_steps=self.total_steps,
+                generator=generator,
+            )
+        (loss * (len(rows) / rows_of_batch)).backward()
+        self.sums[0] += loss.detach() * len(rows)
+        self.sums[1] += len(rows)
+
     def _mean_loss(self) -> float:
-        values = torch.stack([loss for loss, _ in self.losses]).double().cpu()
-        weights = torch.tensor([rows for _, rows in self.losses], dtype=torch.float64)
-        self.losses.clear()
-        mean = float((values * weights).sum() / weights.sum())
+        """Mean over the rows of all processes since the last validation."""
+        all_reduce_sum(self.sums)
+        mean = float(self.sums[0] / self.sums[1])
+        self.sums.zero_()
         if not math.isfinite(mean):
             raise ValueError(f"training loss is {mean} before step {self.progress.step}; lower lr ({self.config.lr})")
         return mean
@@ -144,34 +176,53 @@ class Loop:
         if label is None or len(label) == 0:
             raise ValueError("validation needs labelled rows; check window.valid_days")
         predicted = predict_table(
-            self.network, self.valid, ("median", "expected_rank"), self.predict_batch_size, self.device
+            self.network, self.valid, ("median", "expected_rank"), self.predict_batch_size, self.device, self.processes
         )
+        label, median = self.valid.restore(label), self.valid.restore(predicted["median"])
         row = {
             "step": progress.step,
             "epoch": round(progress.step / self.per_epoch, 6),
             "train_loss": train_loss,
-            "valid_mae_s": mae(label, predicted["median"]),
-            "valid_xauc": xauc(label, predicted["expected_rank"]),
+            "valid_loss": self._validation_loss(),
+            "valid_mae_s": mae(label, median),
+            "valid_xauc": xauc(label, predicted["expected_rank"] if self.valid.per_N is None else median),
         }
         progress.curves.append(row)
-        if row["valid_mae_s"] < progress.best_mae_s:
-            progress.best_step, progress.best_mae_s = progress.step, row["valid_mae_s"]
+        if row[self.config.stop_on] < progress.best:
+            progress.best_step, progress.best = progress.step, row[self.config.stop_on]
             self.best = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
         waited = sum(1 for past in progress.curves if past["step"] > progress.best_step)
         progress.stopped = waited >= self.config.patience
         self.context.progress(
-            f"step {progress.step}/{self.total_steps}  train loss {row['train_loss']:.4f}  "
+            f"step {progress.step}/{self.total_steps}  loss: train {train_loss:.4f}, valid {row['valid_loss']:.4f}  "
             f"valid MAE {row['valid_mae_s']:.3f} s  XAUC {row['valid_xauc']:.4f}  {rows_per_s:,.0f} rows/s"
         )
 
+    def _validation_loss(self) -> float:
+        """Mean loss over the validation rows as at the end of training; batches are dealt to the processes in turn."""
+        self.module.eval()
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        with torch.no_grad():
+            for number, start in enumerate(range(0, len(self.valid), self.predict_batch_size)):
+                if number % self.processes.world_size == self.processes.rank:
+                    rows = np.arange(start, min(start + self.predict_batch_size, len(self.valid)))
+                    loss = self.network.loss(
+                        *gather(self.valid, rows, self.device),
+                        step=self.total_steps,
+                        total_steps=self.total_steps,
+                        generator=None,
+                    )
+                    sums += torch.stack([loss.double() * len(rows), loss.new_tensor(len(rows)).double()])
+        all_reduce_sum(sums)
+        return float(sums[0] / sums[1])
+
     def _save(self) -> None:
-        if self.context.run_dir is None:
+        if self.context.run_dir is None or not self.processes.is_first:
             return
         tensors = {
             **with_prefix("model", dict(self.module.state_dict())),
             **with_prefix("best", self.best),
             **with_prefix("optimizer", optimizer_tensors(self.optimizer)),
-            **with_prefix("random", random_tensors(self.generator)),
         }
         save_checkpoint(self.context.run_dir, Checkpoint(self.progress.step, tensors, vars(self.progress)))
 
@@ -183,8 +234,18 @@ class Loop:
         self.module.load_state_dict(of_prefix("model", checkpoint.tensors))
         self.best = of_prefix("best", checkpoint.tensors)
         restore_optimizer(self.optimizer, of_prefix("optimizer", checkpoint.tensors))
-        restore_random(of_prefix("random", checkpoint.tensors), self.generator)
         self.context.progress(f"continuing from step {self.progress.step} of {self.total_steps}")
+
+
+def hosted_shards(num_shards: int, processes: Processes) -> range:
+    """The shards of each batch that this process feeds; raises ValueError where they do not divide evenly."""
+    each, left = divmod(num_shards, processes.world_size)
+    if left:
+        raise ValueError(
+            f"num_shards={num_shards} does not divide over {processes.world_size} processes; "
+            "set it to a multiple (train.gr.num_shards, train.common.num_processes)"
+        )
+    return range(processes.rank * each, (processes.rank + 1) * each)
 
 
 def fit_network(

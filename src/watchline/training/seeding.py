@@ -21,12 +21,3 @@ def seed_everything(seed: int, num_threads: int) -> None:
 def derived_seed(*parts: int) -> int:
     """A seed for one purpose (seed, epoch, ...), independent of the seeds of all others."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is a device and the CPU otherwise; raises ValueError for `cuda` without one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is 'cuda' but torch sees no CUDA device; set it to 'auto' or 'cpu'")
-    return torch.device(name)

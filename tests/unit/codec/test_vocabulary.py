@@ -16,8 +16,10 @@ from watchline.codec import (
     describe,
     dynamic_quantile_values,
     encode,
+    encode_units,
     fit_vocabulary,
 )
+from watchline.codec import counting as counting_module
 from watchline.config import ConfigError, parse
 
 LABELS = st.lists(st.floats(0, 5000), min_size=1, max_size=80)
@@ -57,14 +59,25 @@ def test_any_training_labels_give_a_vocabulary_that_encodes_any_later_label(labe
 def test_dynamic_quantiles_follow_the_formula(seed):
     rng = np.random.default_rng(seed)
     units = np.rint(np.where(rng.random(3000) < 0.15, 0, rng.lognormal(5, 1.5, 3000)))
-    found = dynamic_quantile_values(units, q_start=0.9999, q_end=0.9, decay=0.99, epsilon=1e-6)
+    counted = np.unique(units, return_counts=True)
+    found = dynamic_quantile_values(*counted, q_start=0.9999, q_end=0.9, decay=0.99, epsilon=1e-6)
     assert found == plain_dynamic_quantile(units)
 
 
-def test_the_order_of_the_training_labels_does_not_matter():
-    labels = np.random.default_rng(0).lognormal(2, 1, 5000)
-    config = VocabularyConfig(unit_s=0.1)
-    assert fit_vocabulary(labels, config) == fit_vocabulary(labels[::-1], config)
+@given(LABELS.flatmap(lambda labels: st.tuples(st.just(labels), st.permutations(labels))), CONFIGS)
+@settings(max_examples=100, deadline=None)
+def test_the_order_of_the_training_labels_does_not_matter(orders, config):
+    first, second = orders
+    assert fit_vocabulary(first, config) == fit_vocabulary(second, config)
+
+
+@given(LABELS, CONFIGS)
+@settings(max_examples=60, deadline=None)
+def test_every_token_of_a_vocabulary_is_the_code_of_a_label(labels, config):
+    vocabulary = fit_vocabulary(labels, config)
+    classes_NL, length_N = encode_units(vocabulary, vocabulary.values_V)
+    assert classes_NL[:, 0].tolist() == list(range(1, vocabulary.num_classes))
+    assert (length_N == 1).all()
 
 
 def test_labels_that_are_all_zero_still_give_short_sequences():
@@ -118,7 +131,7 @@ def test_a_parameter_out_of_range_is_an_error_naming_the_section(key, value):
 
 @pytest.mark.parametrize("labels", [[], [1.0, -1.0], [float("nan")]])
 def test_training_labels_that_are_missing_or_no_amounts_are_an_error(labels):
-    with pytest.raises(ValueError, match="training labels"):
+    with pytest.raises(ValueError, match=r"no training labels|negative or not finite"):
         fit_vocabulary(labels, VocabularyConfig())
 
 
@@ -133,3 +146,17 @@ def test_the_report_counts_tokens_lengths_and_clipped_labels():
     assert report["share_of_labels_by_length"] == [0.25, 0.0, 0.25, 0.25, 0.25]
     assert report["tokens_per_label"] == {"1": 0.75, "5": 1.5}
     assert report["reconstruction_error_max_s"] == pytest.approx(0.2)
+
+
+def test_the_report_keeps_large_tokens_apart_that_differ_by_a_unit():
+    vocabulary = Vocabulary((*(1 << k for k in range(20)), 1_234_567, 1_234_568), 0.001, 1_300_000)
+    names = list(describe(vocabulary, [0.0])["tokens_per_label"])
+    assert (names[0], *names[-2:]) == ("0.001", "1234.567", "1234.568")
+
+
+def test_the_report_does_not_depend_on_how_labels_are_portioned(monkeypatch):
+    labels_N = np.random.default_rng(2).lognormal(2, 1.5, 500)
+    vocabulary = fit_vocabulary(labels_N, VocabularyConfig(cap_s=100.0))
+    whole = describe(vocabulary, labels_N)
+    monkeypatch.setattr(counting_module, "_CHUNK", 7)
+    assert describe(vocabulary, labels_N) == whole

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import polars as pl
 import pytest
 
+from watchline.data import encoding as encoding_module
 from watchline.data.columns import Columns
 from watchline.data.encoding import UNKNOWN, NumericScaler, TableEncoder, TableEncoderConfig
+from watchline.data.tables import chunks
 
 COLUMNS = Columns("watch_time_s", ("user_id",), ("user_id", "degree", "live"), ("seconds", "age"))
 CONFIG = TableEncoderConfig(min_count=2)
@@ -94,6 +98,43 @@ def test_a_saved_encoder_gives_the_same_arrays(tmp_path):
     assert np.array_equal(before.categorical_NF, after.categorical_NF)
     assert np.array_equal(before.numeric_ND, after.numeric_ND)
     assert np.array_equal(before.label_N, after.label_N)
+
+
+@pytest.mark.parametrize("portion", [1, 2, 4, 100])
+def test_memory_mapped_columns_equal_those_in_memory_whatever_the_portion(tmp_path, monkeypatch, portion):
+    monkeypatch.setattr(encoding_module, "chunks", partial(chunks, rows_at_a_time=portion))
+    encoder = TableEncoder.fit(table(), COLUMNS, CONFIG)
+    inside, mapped = encoder.transform(table()), encoder.write(table().lazy(), tmp_path)
+    for name in ("categorical_NF", "numeric_ND", "label_N"):
+        assert isinstance(getattr(mapped, name), np.memmap)
+        assert getattr(mapped, name).dtype == getattr(inside, name).dtype
+        assert np.array_equal(getattr(mapped, name), getattr(inside, name))
+
+
+def test_a_table_without_categories_or_rows_is_written_and_opened(tmp_path):
+    encoder = TableEncoder.fit(table(), Columns("watch_time_s", (), (), ("age",)), CONFIG)
+    assert encoder.write(table(), tmp_path / "a").categorical_NF.shape == (6, 0)
+    assert len(encoder.write(table().clear(), tmp_path / "b")) == 0
+
+
+def test_columns_to_train_on_need_the_label(tmp_path):
+    with pytest.raises(KeyError, match="watch_time_s"):
+        TableEncoder.fit(table(), COLUMNS, CONFIG).write(table().drop("watch_time_s"), tmp_path)
+
+
+def test_an_encoder_fitted_on_files_equals_one_fitted_on_a_frame(tmp_path):
+    table().write_parquet(tmp_path / "rows.parquet")
+    frame, files = table(), pl.scan_parquet(tmp_path / "rows.parquet")
+    encoders = [TableEncoder.fit(rows, COLUMNS, CONFIG) for rows in (frame, files)]
+    assert encoders[0].to_json() == encoders[1].to_json()
+    assert encoders[0].cardinalities == encoders[1].cardinalities
+
+
+def test_quantiles_of_a_long_table_come_from_rows_spread_over_all_of_it(monkeypatch):
+    monkeypatch.setattr(encoding_module, "_FIT_ROWS", 100)
+    rows = pl.DataFrame({"seconds": np.arange(1000.0)})
+    encoder = TableEncoder.fit(rows, Columns("y", (), (), ("seconds",)), CONFIG)
+    assert encoder.scalers["seconds"].knots[::8] == pytest.approx((0, 990))
 
 
 def test_saved_files_depend_on_the_rows_and_not_on_their_order(tmp_path):

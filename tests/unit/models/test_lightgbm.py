@@ -93,9 +93,3 @@ def test_a_damaged_model_folder_is_named(fitted, tmp_path):
     (tmp_path / "mean.txt").unlink()
     with pytest.raises(ValueError, match="not a saved lightgbm model"):
         load_model(tmp_path)
-
-
-def test_label_ranks_are_mid_ranks():
-    label, rank = lightgbm.label_ranks(np.array([0.0, 0.0, 5.0, 10.0]))
-    assert label.tolist() == [0.0, 5.0, 10.0]
-    assert rank.tolist() == [0.25, 0.625, 0.875]

@@ -10,9 +10,7 @@ from watchline.training.checkpoint import (
     load_checkpoint,
     of_prefix,
     optimizer_tensors,
-    random_tensors,
     restore_optimizer,
-    restore_random,
     save_checkpoint,
     with_prefix,
 )
@@ -78,15 +76,6 @@ def test_a_restored_optimizer_takes_the_same_step():
     step(layer, optimizer)
     step(other, restored)
     assert torch.equal(layer.weight, other.weight)
-
-
-def test_restored_random_state_draws_the_same_numbers():
-    generator = torch.Generator().manual_seed(4)
-    state = random_tensors(generator)
-    first = torch.rand(3), torch.rand(3, generator=generator)
-    restore_random(state, generator)
-    assert torch.equal(first[0], torch.rand(3))
-    assert torch.equal(first[1], torch.rand(3, generator=generator))
 
 
 def test_prefixes_come_off_again():

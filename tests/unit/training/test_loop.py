@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import pairwise
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 
 from tests.helpers.line_network import LineNetwork, encoded_line
 from watchline.models.base import FitContext
-from watchline.training.batches import epoch_order, predict_table
-from watchline.training.loop import LoopConfig, fit_network, learning_rate
+from watchline.training.batches import predict_table
+from watchline.training.distributed import Processes
+from watchline.training.loop import LoopConfig, fit_network, hosted_shards, learning_rate
 from watchline.training.seeding import seed_everything
 
 TRAIN, VALID = encoded_line(700, 1), encoded_line(200, 2)
@@ -28,8 +30,8 @@ def run(run_dir=None, stop_at=None, config=CONFIG, seed=3):
 
 def test_training_finds_the_line():
     network, result, _ = run()
-    assert result.best_mae_s < 0.5
-    assert torch.allclose(network.linear.weight, torch.tensor([[1.0, 2.0, 3.0]]), atol=0.5)
+    assert result.best < 0.6  # the best constant: 3
+    assert torch.allclose(network.linear.weight, torch.tensor([[1.0, 2.0, 3.0]]), atol=0.7)
 
 
 def test_the_weights_left_are_those_of_the_best_validation():
@@ -40,6 +42,13 @@ def test_the_weights_left_are_those_of_the_best_validation():
     assert np.abs(predicted - VALID.label_N).mean() == pytest.approx(best["valid_mae_s"], rel=1e-12)
 
 
+@pytest.mark.parametrize("stop_on", ["valid_mae_s", "valid_loss"])
+def test_the_step_kept_is_the_one_with_the_lowest_value_of_what_training_stops_on(stop_on):
+    _, result, _ = run(config=CONFIG.model_copy(update={"lr": 2.0, "stop_on": stop_on}))
+    lowest = min(result.curves, key=lambda row: row[stop_on])
+    assert (result.best_step, result.best) == (lowest["step"], lowest[stop_on])
+
+
 def test_training_stops_when_patience_ends():
     _, result, _ = run(config=CONFIG.model_copy(update={"epochs": 50, "patience": 3, "final_lr_share": 1.0}))
     assert result.stopped
@@ -47,7 +56,7 @@ def test_training_stops_when_patience_ends():
     assert len(after) == 3
 
 
-@pytest.mark.parametrize("stop_at", [6, 17, 43])
+@pytest.mark.parametrize("stop_at", [6, *random.Random().sample(range(7, 44), 2)])
 def test_a_killed_and_repeated_run_equals_one_never_killed(tmp_path, stop_at):
     whole, expected, _ = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -74,13 +83,26 @@ def test_the_same_seed_gives_the_same_curves_and_another_one_does_not():
 
 
 def test_curves_hold_no_clock():
-    assert set(run()[1].curves[0]) == {"step", "epoch", "train_loss", "valid_mae_s", "valid_xauc"}
+    assert set(run()[1].curves[0]) == {"step", "epoch", "train_loss", "valid_loss", "valid_mae_s", "valid_xauc"}
 
 
-def test_an_epoch_visits_every_row_once_in_an_order_of_its_own():
-    first, second = epoch_order(100, 1, 0), epoch_order(100, 1, 1)
-    assert sorted(first) == sorted(second) == list(range(100))
-    assert not np.array_equal(first, second)
+def test_shards_that_do_not_divide_over_the_processes_are_an_error():
+    assert [list(hosted_shards(4, Processes(rank, 2, torch.device("cpu")))) for rank in (0, 1)] == [[0, 1], [2, 3]]
+    with pytest.raises(ValueError, match="num_shards=3 does not divide over 2 processes"):
+        hosted_shards(3, Processes(0, 2, torch.device("cpu")))
+
+
+def test_a_batch_of_fewer_rows_than_shards_is_trained_on():
+    _, result, _ = run(config=CONFIG.model_copy(update={"batch_size": 699, "num_shards": 8, "epochs": 1}))
+    assert result.step == 2
+
+
+def test_bfloat16_passes_train_float32_weights():
+    network, result, _ = run(config=CONFIG.model_copy(update={"precision": "bfloat16"}))
+    plain, expected, _ = run()
+    assert network.linear.weight.dtype == torch.float32
+    assert not torch.equal(network.linear.weight, plain.linear.weight)
+    assert result.best < expected.best + 0.1
 
 
 def test_the_rate_starts_above_zero_rises_and_falls_to_its_final_share():

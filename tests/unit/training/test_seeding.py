@@ -1,11 +1,10 @@
-"""Seeds of different purposes and the choice of a device."""
+"""Seeds of different purposes."""
 
 from __future__ import annotations
 
-import pytest
 import torch
 
-from watchline.training.seeding import derived_seed, pick_device, seed_everything
+from watchline.training.seeding import derived_seed, seed_everything
 
 
 def test_derived_seeds_differ_by_part_and_repeat():
@@ -21,10 +20,3 @@ def test_seeding_repeats_torch():
         seed_everything(11, 1)
         draws.append(torch.rand(4))
     assert torch.equal(*draws)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
-def test_cuda_without_a_device_is_an_error_and_auto_is_the_cpu():
-    assert pick_device("auto") == torch.device("cpu")
-    with pytest.raises(ValueError, match="cuda"):
-        pick_device("cuda")

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from watchline.codec import Vocabulary, to_units
+from watchline.codec import Vocabulary, count_units
 
 _MAX_KNOTS = 8192  # every unit is a knot where the cap allows; otherwise quantiles of the labels are
 
@@ -43,23 +43,25 @@ class LabelLaw(nn.Module):
 
     def fit(self, labels_s: ArrayLike) -> None:
         """Take in the training labels (N,) in seconds; raises ValueError when there are none or one is not valid."""
-        units_N = np.sort(to_units(self.vocabulary, labels_s))
-        if not len(units_N):
+        units_U, count_U = count_units(labels_s, self.vocabulary.unit_s, self.vocabulary.cap)
+        if not len(units_U):
             raise ValueError("no training labels to rank by; check window.* against the feature table")
+        rows_U = np.cumsum(count_U)
         if not self.every_unit:
-            at = np.linspace(0, len(units_N) - 1, len(self.knot_G) // 2 - 1).round().astype(np.int64)
-            wanted = np.unique(np.concatenate([units_N[at], units_N[at] + 1, [0]]))
+            at = np.linspace(0, rows_U[-1] - 1, len(self.knot_G) // 2 - 1).round().astype(np.int64)
+            chosen = units_U[np.searchsorted(rows_U, at, side="right")]
+            wanted = np.unique(np.concatenate([chosen, chosen + 1, [0]]))
             self.knot_G.fill_(self.vocabulary.cap + 1)
             self.knot_G[: len(wanted)] = torch.from_numpy(wanted)
-        seconds_N = units_N * self.vocabulary.unit_s
-        count_G = np.searchsorted(units_N, self.knot_G.cpu().numpy(), side="left")
-        for buffer, terms_N in (
-            (self.below_G, np.ones(len(units_N))),
-            (self.sum_s_G, seconds_N),
-            (self.sum_log_G, np.log1p(seconds_N)),
+        seconds_U = units_U * self.vocabulary.unit_s
+        below_G = np.searchsorted(units_U, self.knot_G.cpu().numpy(), side="left")
+        for buffer, terms_U in (
+            (self.below_G, np.ones(len(units_U))),
+            (self.sum_s_G, seconds_U),
+            (self.sum_log_G, np.log1p(seconds_U)),
         ):
-            cumulative = np.concatenate([[0.0], np.cumsum(terms_N)]) / len(units_N)
-            buffer.copy_(torch.from_numpy(cumulative[count_G]))
+            cumulative = np.concatenate([[0.0], np.cumsum(count_U * terms_U)]) / rows_U[-1]
+            buffer.copy_(torch.from_numpy(cumulative[below_G]))
 
     def at(self, units: Tensor, *cumulative_G: Tensor) -> list[Tensor]:
         """Cumulative quantities of the labels below `units` (int64, any shape, up to cap + 1)."""

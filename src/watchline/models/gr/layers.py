@@ -22,6 +22,8 @@ class DecoderLayer(nn.Module):
     Attention over a single memory vector m gives o(v(m)) whatever the query is: one linear map, `memory`, of each row.
     """
 
+    COMPILED = ("after_attention",)
+
     def __init__(self, config: GRConfig) -> None:
         super().__init__()
         width = config.width
@@ -37,10 +39,14 @@ class DecoderLayer(nn.Module):
     def forward(self, x_PD: Tensor, memory_PD: Tensor, attend: Attend) -> Tensor:
         """One layer over positions (P, D). `memory_PD`: `self.memory` of each position's row. `attend`: from the
         attention's input (P, D) to the heads' outputs side by side (P, D), before `self.o`."""
+        return self.after_attention(x_PD, attend(self.norm_attention(x_PD) if self.norm_first else x_PD), memory_PD)
+
+    def after_attention(self, x_PD: Tensor, attended_PD: Tensor, memory_PD: Tensor) -> Tensor:
+        """The rest of the layer, position by position: output map, memory, feed-forward part, norms."""
         if self.norm_first:
-            x_PD = x_PD + self._drop(self.o(attend(self.norm_attention(x_PD)))) + memory_PD
+            x_PD = x_PD + self._drop(self.o(attended_PD)) + memory_PD
             return x_PD + self._ffn(self.norm_ffn(x_PD))
-        x_PD = self.norm_attention(x_PD + self._drop(self.o(attend(x_PD))))
+        x_PD = self.norm_attention(x_PD + self._drop(self.o(attended_PD)))
         x_PD = self.norm_memory(x_PD + memory_PD)
         return self.norm_ffn(x_PD + self._ffn(x_PD))
 

@@ -10,24 +10,30 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import polars as pl
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from watchline.codec import Vocabulary, describe, fit_vocabulary
 from watchline.data.columns import Columns
-from watchline.data.encoding import EncodedTable, TableEncoder
+from watchline.data.encoding import EncodedTable, Table, TableEncoder
 from watchline.models.base import Fit, FitContext, WatchTimeModel
 from watchline.models.common import CommonConfig
 from watchline.models.encoder import EncoderConfig, FeatureEncoder
 from watchline.models.gr.network import GRConfig, GRNetwork
-from watchline.training.batches import predict_table
+from watchline.models.gr.ratio import restore_statistics, statistics_of_ratio
+from watchline.models.ranks import LabelRanks
+from watchline.training.batches import gather, predict_table
 from watchline.training.loop import LoopConfig, fit_network
-from watchline.training.seeding import pick_device
+from watchline.training.prepare import encode_tables
 
 
 class GRFitConfig(GRConfig, LoopConfig):
     """The network's settings and the training loop's, side by side as in conf/train/gr.yaml."""
+
+    label_per: str = Field(
+        default="", description="column that the label is divided by, such as duration_s for the watch ratio; '': none"
+    )
 
     @property
     def network(self) -> GRConfig:
@@ -39,6 +45,8 @@ class GRModel(WatchTimeModel):
     """A trained GR network with the coding of its inputs; final."""
 
     name: ClassVar[str] = "gr"
+    has_quantiles: ClassVar[bool] = True
+    distributed: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -47,10 +55,12 @@ class GRModel(WatchTimeModel):
         config: GRConfig,
         vocabulary: Vocabulary,
         predict_batch_size: int = 8192,
+        ranks: LabelRanks | None = None,
     ) -> None:
         self.encoder, self.encoder_config = encoder, encoder_config
         self.config, self.vocabulary = config, vocabulary
         self.predict_batch_size = predict_batch_size
+        self.ranks = ranks  # of the label itself, where the network knows its ratio to a column
         features = FeatureEncoder(encoder.cardinalities, encoder.num_numeric, encoder_config, config.width)
         self.network = GRNetwork(config, features, vocabulary)
 
@@ -68,13 +78,28 @@ class GRModel(WatchTimeModel):
         unknown = [name for name in statistics if name not in self.statistics and not name.startswith("quantile:")]
         if unknown:
             raise KeyError(f"gr has no statistic {', '.join(unknown)}; it has {', '.join(self.statistics)}, quantile:Q")
+        asked = statistics if self.ranks is None else statistics_of_ratio(statistics)
         device = next(self.network.parameters()).device
-        return predict_table(self.network, table, statistics, self.predict_batch_size, device)
+        found = predict_table(self.network, table, asked, self.predict_batch_size, device)
+        if self.ranks is None or table.per_N is None:
+            return found
+        return restore_statistics(found, table.per_N, self.ranks, statistics)
+
+    def cumulative(self, table: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """F(y-) and F(y) of the label y of each labelled row (rows,): the predicted probability below and up to it."""
+        rows, device = self.encoder.transform(table), next(self.network.parameters()).device
+        starts = range(0, len(rows), self.predict_batch_size)
+        batches = (np.arange(i, min(i + self.predict_batch_size, len(rows))) for i in starts)
+        parts = [torch.stack(self.network.cumulative(*gather(rows, batch, device))).cpu() for batch in batches]
+        below_N, upto_N = torch.cat(parts, dim=1).numpy() if parts else np.zeros((2, 0))
+        return below_N, upto_N
 
     def save(self, directory: Path) -> None:
         """Write model.json, config.json, the encoder's files and network.safetensors."""
         directory.mkdir(parents=True, exist_ok=True)
         self.encoder.save(directory)
+        if self.ranks is not None:
+            self.ranks.save(directory)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         save_file(tensors, directory / "network.safetensors")
         config = {
@@ -91,12 +116,14 @@ class GRModel(WatchTimeModel):
         """Read what `save` wrote, on the CPU; raises ValueError naming the folder when a file is missing or broken."""
         try:
             config = json.loads((directory / "config.json").read_text())
+            encoder = TableEncoder.load(directory)
             model = cls(
-                TableEncoder.load(directory),
+                encoder,
                 EncoderConfig(**config["encoder"]),
                 GRConfig(**config["network"]),
                 Vocabulary.from_json(config["vocabulary"]),
                 config["predict_batch_size"],
+                LabelRanks.load(directory) if encoder.denominator else None,
             )
             model.network.load_state_dict(load_file(directory / "network.safetensors"))
         except (OSError, KeyError, RuntimeError, json.JSONDecodeError, SafetensorError, ValidationError) as error:
@@ -106,24 +133,22 @@ class GRModel(WatchTimeModel):
 
 
 def fit(
-    config: GRFitConfig,
-    common: CommonConfig,
-    train: pl.DataFrame,
-    valid: pl.DataFrame,
-    columns: Columns,
-    context: FitContext,
+    config: GRFitConfig, common: CommonConfig, train: Table, valid: Table, columns: Columns, context: FitContext
 ) -> Fit:
-    """Fit vocabulary, encoder and network on `train`; `valid` decides only which step's weights are kept."""
-    encoder = TableEncoder.fit(train, columns, common.columns)
-    train_rows, valid_rows = encoder.transform(train), encoder.transform(valid)
+    """Fit vocabulary, encoder and network on `train`; `valid` decides only which step's weights are kept.
+
+    The processes of `context` share every batch. Memory does not grow with the rows where `context` has a run folder.
+    """
+    encoder, train_rows, valid_rows = encode_tables(train, valid, columns, common.columns, context, config.label_per)
     label_N = train_rows.label_N
     if label_N is None:
         raise ValueError(f"training needs the label column {columns.label!r}; the feature table lacks it")
     vocabulary = fit_vocabulary(label_N, config.vocabulary)
     torch.manual_seed(common.seed)
-    model = GRModel(encoder, common.encoder, config.network, vocabulary, common.predict_batch_size)
+    ranks = LabelRanks.fit(_sample(train_rows)) if config.label_per else None
+    model = GRModel(encoder, common.encoder, config.network, vocabulary, common.predict_batch_size, ranks)
     model.network.fit_ranks(label_N)
-    model.network.to(pick_device(common.device))
+    model.network.to(context.processes.device)
     progress = fit_network(
         model.network,
         train_rows,
@@ -135,6 +160,13 @@ def fit(
     )
     model.network.eval()
     return Fit(model, progress.curves, _facts(model, progress.best_step, label_N))
+
+
+def _sample(rows: EncodedTable, limit: int = 1 << 18) -> np.ndarray:
+    """Labels of at most `limit` rows, evenly spaced, in the measure of their column."""
+    every = slice(None, None, max(1, -(-len(rows) // limit)))
+    assert rows.label_N is not None
+    return rows.label_N[every] * (1.0 if rows.per_N is None else rows.per_N[every])
 
 
 def _facts(model: GRModel, best_step: int, label_N: np.ndarray) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from watchline.codec import Vocabulary
 from watchline.models.gr.config import GRConfig
+from watchline.models.gr.cumulative import cumulative
 from watchline.models.gr.decode import decode_rows
 from watchline.models.gr.decoder import Decoder
 from watchline.models.gr.label_law import LabelLaw
@@ -94,6 +95,11 @@ class GRNetwork(nn.Module):
         levels = {name: quantile_level(name) for name in statistics}
         keys = {name: name if level is None else f"quantile:{level}" for name, level in levels.items()}
         return {name: torch.cat([part[key] for part in parts]) for name, key in keys.items()}
+
+    @torch.no_grad()
+    def cumulative(self, categorical_BF: Tensor, numeric_BD: Tensor, label_s_B: Tensor) -> tuple[Tensor, Tensor]:
+        """F(y-) and F(y) of each row's label y, float64 (B,): probability below it, and up to it (cumulative.py)."""
+        return cumulative(self.decoder, self.vocabulary, self.encoder(categorical_BF, numeric_BD), label_s_B)
 
     def _rows_at_a_time(self, request: Request, device: torch.device) -> int:
         rows = _ROWS_OF_EXPECTATIONS if request.expectations else _ROWS

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from tests.helpers.feature_table import COLUMNS, day_rows
 from watchline.codec import VocabularyConfig
@@ -99,3 +101,90 @@ def test_another_vocabulary_is_a_setting(tmp_path):
     config = CONFIG.model_copy(update={"vocabulary": VocabularyConfig(kind="binary"), "epochs": 1})
     model = gr.fit(config, COMMON, TRAIN, VALID, COLUMNS, FitContext(progress=lambda line: None)).model
     assert model.vocabulary.values[:4] == (1, 2, 4, 8)
+
+
+RATIO = CONFIG.model_copy(
+    update={"label_per": "duration_s", "vocabulary": VocabularyConfig(unit_s=0.01, cap_s=30), "mean_tolerance_s": 0.001}
+)
+
+
+@pytest.fixture(scope="module")
+def of_ratio():
+    """Trained on the watch ratio, with durations that are unknown or 0 in some rows."""
+    seed_everything(1, 1)
+    train = TRAIN.with_columns(pl.when(pl.col("hour") > 2).then(pl.col("duration_s")))
+    return gr.fit(RATIO, COMMON, train, VALID, COLUMNS, FitContext(progress=lambda line: None))
+
+
+def test_a_model_of_the_watch_ratio_predicts_watch_times(of_ratio):
+    predicted = of_ratio.model.predict(VALID, ASKED)
+    ratio = LABEL / VALID["duration_s"].to_numpy()
+    assert mae(LABEL, predicted["median"]) < 0.8 * mae(LABEL, np.full(len(LABEL), TRAIN["watch_time_s"].median()))
+    assert xauc(LABEL, predicted["expected_rank"]) > 0.7
+    assert of_ratio.facts["vocabulary"]["unit_s"] == 0.01
+    assert np.allclose(of_ratio.model.encoder.labels(VALID), ratio)
+    assert min(row["valid_mae_s"] for row in of_ratio.curves) == pytest.approx(mae(LABEL, predicted["median"]))
+
+
+def test_statistics_of_the_ratio_agree_with_its_quantiles(of_ratio):
+    levels = [(i + 0.5) / 500 for i in range(500)]
+    quantiles = of_ratio.model.predict(VALID[:50], [f"quantile:{level}" for level in levels])
+    drawn = np.stack(list(quantiles.values()))
+    found = of_ratio.model.predict(VALID[:50], ["mean", "mean_log", "expected_rank"])
+    assert np.allclose(found["mean"], drawn.mean(axis=0), rtol=0.02)
+    assert np.allclose(found["mean_log"], np.log1p(drawn).mean(axis=0), atol=0.03)
+    assert np.allclose(found["expected_rank"], of_ratio.model.ranks(drawn).mean(axis=0), atol=0.01)
+
+
+def test_a_row_without_denominator_is_predicted_with_the_median_one(of_ratio):
+    unknown = VALID.with_columns(duration_s=pl.Series([None, 0.0] * (len(VALID) // 2)))
+    predicted = of_ratio.model.predict(unknown, ["median"])["median"]
+    assert np.isfinite(predicted).all() and (predicted >= 0).all()
+    per = of_ratio.model.encoder.denominators(unknown)
+    known = TRAIN.filter(pl.col("hour") > 2)["duration_s"].median()
+    assert per.tolist() == [known] * len(VALID)
+
+
+def test_a_saved_model_of_the_ratio_predicts_the_same(of_ratio, tmp_path):
+    of_ratio.model.save(tmp_path)
+    before, after = (model.predict(VALID, ASKED) for model in (of_ratio.model, load_model(tmp_path)))
+    assert all(np.array_equal(before[name], after[name]) for name in ASKED)
+
+
+def test_a_denominator_that_is_never_above_zero_is_an_error():
+    train = TRAIN.with_columns(duration_s=pl.lit(0.0))
+    with pytest.raises(ValueError, match="duration_s above 0"):
+        gr.fit(RATIO, COMMON, train, VALID, COLUMNS, FitContext(progress=lambda line: None))
+
+
+def test_an_amount_spent_is_a_label_like_any_other():
+    """LTV-like: most users pay nothing, a few pay thousands; the label is whatever column the schema names."""
+
+    def spend(table: pl.DataFrame, seed: int) -> pl.DataFrame:
+        rng = np.random.default_rng(seed)
+        worth = table["duration_s"].to_numpy() ** 2 * np.exp(rng.normal(0, 0.7, len(table)))
+        pays = rng.random(len(table)) < np.array([0.2, 0.4, 0.7])[table["surface"].to_numpy()]
+        return table.with_columns(spend=np.where(pays, np.round(worth, 2), 0.0)).drop("watch_time_s")
+
+    columns = replace(COLUMNS, label="spend")
+    vocabulary = VocabularyConfig(unit_s=0.01, cap_s=100_000)
+    config = CONFIG.model_copy(update={"vocabulary": vocabulary, "mean_tolerance_s": 0.05, "stop_on": "valid_loss"})
+    train, valid = spend(TRAIN, 0), spend(VALID, 1)
+    label = valid["spend"].to_numpy()
+    model = gr.fit(config, COMMON, train, valid, columns, FitContext(progress=lambda line: None)).model
+    predicted = model.predict(valid.drop("spend"), ["mean", "median", "expected_rank", "quantile:0.9"])
+    assert xauc(label, predicted["expected_rank"]) > 0.6
+    assert mae(label, predicted["median"]) < mae(label, np.full(len(label), train["spend"].median()))
+    assert 0.8 < predicted["mean"].sum() / label.sum() < 1.25
+    assert 0.87 < (label <= predicted["quantile:0.9"]).mean() < 0.93
+
+
+@pytest.mark.slow
+def test_bfloat16_passes_and_compiled_parts_learn_as_the_plain_ones_do(fitted):
+    seed_everything(1, 1)
+    config = CONFIG.model_copy(update={"precision": "bfloat16", "compile": True})
+    fast = gr.fit(config, COMMON, TRAIN, VALID, COLUMNS, FitContext(progress=lambda line: None))
+    best, plain = (min(row["valid_loss"] for row in fit.curves) for fit in (fast, fitted))
+    assert best == pytest.approx(plain, abs=0.05)
+    assert {parameter.dtype for parameter in fast.model.network.parameters()} == {torch.float32}
+    assert "forward" not in vars(fast.model.network.encoder)

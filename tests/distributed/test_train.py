@@ -1,0 +1,113 @@
+"""Stage train under torchrun: two gloo processes give the bytes of one, whatever happens to them on the way."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.stages.test_train import PARAMS, contents, make_project
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(num_processes: int, model: str, out: str) -> list[str]:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_processes}"]
+    paths = ["--features", "features", "--out", f"{out}/model", "--report", f"{out}/report", "--runs", f"{out}/runs"]
+    return [*torchrun, "-m", "watchline.stages.train", "--model", model, *paths]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+
+
+def train(project: Path, num_processes: int, model: str = "gr", check: bool = True) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(num_processes, model, f"{model}{num_processes}"),
+        cwd=project,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=check,
+        timeout=240,
+    )
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = make_project(tmp_path_factory.mktemp("project"))
+    train(root, 1)
+    return root
+
+
+def test_two_processes_give_the_bytes_of_one(project: Path) -> None:
+    output = train(project, 2).stdout
+    assert "on 2 x cpu" in output
+    assert contents(project / "gr2") == contents(project / "gr1")
+
+
+def test_four_processes_train_as_one_does_up_to_the_order_of_a_sum(tmp_path: Path) -> None:
+    """Four gradients are added in another order; the losses and metrics of a short run agree to 1e-4 of their value."""
+    root = make_project(tmp_path)
+    (root / "params.yaml").write_text(PARAMS.replace("epochs: 4", "epochs: 1\n    num_shards: 4"))
+    for num_processes in (1, 4):
+        train(root, num_processes)
+    one, four = (curves(root / f"gr{count}/report/curves.csv") for count in (1, 4))
+    assert len(one) == 2
+    for row, other in zip(one, four, strict=True):
+        assert row == pytest.approx(other, rel=1e-4)
+
+
+def test_killed_while_training_and_repeated_they_give_the_same_bytes(project: Path) -> None:
+    process = subprocess.Popen(
+        command(2, "gr", "killed"), cwd=project, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not list((project / "killed").glob("runs/*/step-*")) and process.poll() is None:
+        assert time.monotonic() < deadline, "no checkpoint within two minutes"
+        time.sleep(0.01)
+    assert process.poll() is None, "training ended before it could be killed"
+    for child in _descendants(process.pid):
+        os.kill(child, signal.SIGKILL)
+    process.kill()
+    process.wait()
+    assert not (project / "killed/model").exists()
+    again = subprocess.run(
+        command(2, "gr", "killed"),
+        cwd=project,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=240,
+    )
+    assert "continuing from step" in again.stdout
+    assert contents(project / "killed") == contents(project / "gr1")
+
+
+def test_a_model_that_cannot_share_a_fit_is_fitted_by_the_first_process_alone(project: Path) -> None:
+    output = train(project, 2, "lightgbm").stdout
+    assert output.count("training rows") == 1
+    assert (project / "lightgbm2/model/model.json").is_file()
+
+
+def test_shards_that_do_not_divide_stop_every_process_with_the_reason(project: Path) -> None:
+    failed = train(project, 3, check=False)
+    assert failed.returncode != 0
+    assert "num_shards=2 does not divide over 3 processes" in failed.stderr
+
+
+def curves(path: Path) -> list[dict[str, float]]:
+    with path.open() as stream:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
+
+
+def _descendants(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [found for child in map(int, children) for found in (child, *_descendants(child))]
