@@ -36,6 +36,7 @@ PUBLISHED = GRConfig(
     ffn_width=256,
     dropout=0.1,
     w_ce=10.0,
+    w_rps=0.0,
     w_huber=1.0,
     vocabulary=VocabularyConfig(unit_s=0.001),
     curriculum=CurriculumConfig(kind="mixup", start=0.5, end=0.5, first_pass_gradient=True),

@@ -32,6 +32,7 @@ class RowEncoder(nn.Module):
 def small_config(**changes: Any) -> GRConfig:
     """Width 16, two layers; exact expectations unless changed."""
     values = {"width": 16, "num_heads": 4, "ffn_width": 24, "mean_tolerance_s": 0.0, "rank_tolerance": 0.0}
+    values["w_rps"] = 0.0  # of the reference, too, the loss is the likelihood alone
     return GRConfig(**{**values, "vocabulary": VocabularyConfig(unit_s=0.7, cap_s=42.0), **changes})
 
 

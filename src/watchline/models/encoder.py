@@ -24,11 +24,15 @@ class EncoderConfig(Config):
     numeric_bins: int = Field(default=8, ge=1, description="parts of 0 to 1 that each number is spread over")
     dropout: float = Field(default=0.1, ge=0, lt=1)
     id_dropout: float = Field(default=0.2, ge=0, lt=1, description="chance that a training row's id reads as unknown")
+    number_dropout: float = Field(
+        default=0.2, ge=0, lt=1, description="chance that one of a training row's numbers reads as unknown"
+    )
     id_cardinality: int = Field(default=100, ge=1, description="a column with more codes than this counts as an id")
 
 
 class FeatureEncoder(nn.Module):
-    """Encode rows into memory vectors; in training, ids drop to the unknown code at random, which trains it."""
+    """Encode rows into memory vectors; in training, ids drop to the unknown code at random, which trains it, and
+    numbers to the middle of their scale."""
 
     COMPILED = ("forward",)
     offset_F: Tensor
@@ -37,7 +41,7 @@ class FeatureEncoder(nn.Module):
     def __init__(self, cardinalities: Sequence[int], num_numeric: int, config: EncoderConfig, width: int) -> None:
         super().__init__()
         self.width = width
-        self.id_dropout = config.id_dropout
+        self.id_dropout, self.number_dropout = config.id_dropout, config.number_dropout
         self.numeric_bins = config.numeric_bins
         counts = torch.tensor(list(cardinalities), dtype=torch.int64)
         # One table for all columns: a single lookup is several times faster than one per column.
@@ -62,6 +66,9 @@ class FeatureEncoder(nn.Module):
             categorical_BF = categorical_BF.masked_fill(drop_BF & self.is_id_F, 0)
         embedded_BFE = self.embedding(categorical_BF + self.offset_F)
         spread_BDK = spread(numeric_BD, self.numeric_bins)
+        if self.training and self.number_dropout > 0:
+            kept_BD = torch.rand(numeric_BD.shape, device=numeric_BD.device) >= self.number_dropout
+            spread_BDK = spread_BDK * kept_BD.unsqueeze(2)
         return self.norm(self.layers(torch.cat([embedded_BFE.flatten(1), spread_BDK.flatten(1)], dim=1)))
 
 

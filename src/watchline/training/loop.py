@@ -16,6 +16,7 @@ from watchline.config import Config
 from watchline.data.encoding import EncodedTable
 from watchline.metrics import mae, xauc
 from watchline.models.base import FitContext
+from watchline.training.averaging import Average
 from watchline.training.batches import Network, gather, predict_table, steps_per_epoch
 from watchline.training.checkpoint import (
     Checkpoint,
@@ -36,19 +37,22 @@ from watchline.training.seeding import derived_seed
 class LoopConfig(Config):
     """How a network is trained, and which of its weights are kept."""
 
-    epochs: int = Field(default=3, ge=1, description="passes over the training rows, at most")
+    epochs: int = Field(default=2, ge=1, description="passes over the training rows, at most")
     batch_size: int = Field(default=512, ge=1)
     lr: float = Field(default=2e-3, gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(default=0.01, ge=0)
     warmup_share: float = Field(default=0.05, ge=0, lt=1, description="share of all steps with a rising rate")
-    final_lr_share: float = Field(default=0.0, ge=0, le=1, description="rate at the last step, as a share of `lr`")
+    final_lr_share: float = Field(default=0.25, ge=0, le=1, description="rate at the last step, as a share of `lr`")
+    average_decay: float | None = Field(
+        default=8.0, ge=0, description="eta of the polynomial-decay average of weights that is kept; null: the weights"
+    )
     grad_clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
     num_shards: int = Field(default=2, ge=1, description="parts of a batch that draw at random on their own")
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of the passes in training (autocast); weights and prediction stay float32"
     )
     compile: bool = Field(default=False, description="torch.compile of the parts that take it")
-    validations_per_epoch: int = Field(default=2, ge=1, description="each one also writes a checkpoint")
+    validations_per_epoch: int = Field(default=3, ge=1, description="each one also writes a checkpoint")
     stop_on: Literal["valid_mae_s", "valid_loss"] = Field(
         default="valid_mae_s",
         description="what is lowest at the weights that are kept: MAE of the median, or the loss itself, which also "
@@ -103,6 +107,7 @@ class Loop:
             network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
         self.gradients = Gradients(network.parameters())
+        self.average = Average(network.parameters(), config.average_decay)
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
         # Loss and rows since the last validation; read there, to spare a GPU the waits.
@@ -118,7 +123,8 @@ class Loop:
                 self._step()
                 if progress.step % self.validate_every == 0 or progress.step == self.total_steps:
                     speed = (progress.step - first_step) * self.config.batch_size / (time.perf_counter() - started)
-                    self._validate(speed)
+                    with self.average.in_place():
+                        self._validate(speed)
                     self._save()
                     started, first_step = time.perf_counter(), progress.step
         self.module.load_state_dict(self.best)
@@ -139,6 +145,7 @@ class Loop:
             group["lr"] = learning_rate(progress.step, self.total_steps, config)
         self.optimizer.step()
         progress.step += 1
+        self.average.update(progress.step)
 
     def _feed(self, rows: np.ndarray, shard: int, rows_of_batch: int) -> None:
         """Forward and backward pass of one shard of a batch, its loss weighted by its share of the batch's rows.
@@ -222,6 +229,7 @@ class Loop:
         tensors = {
             **with_prefix("model", dict(self.module.state_dict())),
             **with_prefix("best", self.best),
+            **with_prefix("average", self.average.tensors()),
             **with_prefix("optimizer", optimizer_tensors(self.optimizer)),
         }
         save_checkpoint(self.context.run_dir, Checkpoint(self.progress.step, tensors, vars(self.progress)))
@@ -233,6 +241,7 @@ class Loop:
         self.progress = Progress(**checkpoint.state)
         self.module.load_state_dict(of_prefix("model", checkpoint.tensors))
         self.best = of_prefix("best", checkpoint.tensors)
+        self.average.restore(of_prefix("average", checkpoint.tensors))
         restore_optimizer(self.optimizer, of_prefix("optimizer", checkpoint.tensors))
         self.context.progress(f"continuing from step {self.progress.step} of {self.total_steps}")
 

@@ -11,7 +11,9 @@ CARDINALITIES = [500, 4]
 
 def encoder(**changes) -> FeatureEncoder:
     torch.manual_seed(0)
-    return FeatureEncoder(CARDINALITIES, 3, EncoderConfig(dropout=0.0, **changes), width=8)
+    return FeatureEncoder(
+        CARDINALITIES, 3, EncoderConfig(**{"dropout": 0.0, "number_dropout": 0.0, **changes}), width=8
+    )
 
 
 def inputs(rows: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
@@ -38,6 +40,16 @@ def test_id_dropout_leaves_small_columns_alone():
     unknown = codes.clone()
     unknown[:, 0] = 0
     assert torch.allclose(network(codes, numbers), network.eval()(unknown, numbers), atol=1e-6)
+
+
+def test_a_dropped_number_reads_as_the_middle_of_every_bin_in_training_only():
+    network = encoder(number_dropout=0.999, id_dropout=0.0)
+    codes, numbers = inputs()
+    zeros = torch.zeros(64, 3 * network.numeric_bins)
+    embedded = network.embedding(codes + network.offset_F).flatten(1)
+    expected = network.norm(network.layers(torch.cat([embedded, zeros], dim=1)))
+    assert torch.allclose(network.train()(codes, numbers), expected, atol=1e-6)
+    assert not torch.allclose(network.eval()(codes, numbers), expected, atol=1e-3)
 
 
 def test_codes_of_different_columns_have_different_embeddings():

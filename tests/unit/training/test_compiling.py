@@ -14,7 +14,9 @@ from watchline.training.compiling import compiled_parts
 
 def build() -> GRNetwork:
     torch.manual_seed(0)
-    encoder = FeatureEncoder([5, 9], 3, EncoderConfig(hidden_width=16, dropout=0.0, id_dropout=0.0), 16)
+    encoder = FeatureEncoder(
+        [5, 9], 3, EncoderConfig(hidden_width=16, dropout=0.0, id_dropout=0.0, number_dropout=0.0), 16
+    )
     return GRNetwork(small_config(num_layers=1), encoder, Vocabulary((1, 3, 8, 20), 0.7, 60)).train()
 
 

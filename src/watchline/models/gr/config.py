@@ -25,6 +25,9 @@ class GRConfig(Config):
     )
     position: Literal["none", "learned", "sinusoidal"] = "learned"
     w_ce: float = Field(default=1.0, ge=0, description="weight of the sequence's negative log-likelihood")
+    w_rps: float = Field(
+        default=1.0, ge=0, description="weight of the ranked probability score of every token's distribution"
+    )
     w_huber: float = Field(default=0.0, ge=0, description="weight of Huber(sum of windowed expectations, label)")
     huber_delta_s: float = Field(default=1.0, gt=0, description="where the Huber loss turns from square to linear")
     window: int = Field(default=4, ge=0, description="tokens around the likeliest one that its expectation counts")
@@ -39,6 +42,6 @@ class GRConfig(Config):
     def _consistent(self) -> Self:
         if self.width % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads} must divide width={self.width}")
-        if self.w_ce == self.w_huber == 0:
-            raise ValueError("w_ce and w_huber are both 0: nothing would be trained")
+        if self.w_ce == self.w_rps == self.w_huber == 0:
+            raise ValueError("w_ce, w_rps and w_huber are all 0: nothing would be trained")
         return self

@@ -1,4 +1,4 @@
-"""The training loss: likelihood of the sequence, Huber of its windowed expectation, and the curriculum's mixture."""
+"""The training loss: likelihood and rank scores of the sequence, Huber of its windowed expectation, the curriculum."""
 
 # B rows, P packed positions, C classes, D width
 
@@ -55,14 +55,29 @@ def mix_inputs(
     return torch.where(replaced_P[:, None], predicted_PD, embedded_PD)
 
 
+def rank_scores(logits_PC: Tensor, target_P: Tensor) -> Tensor:
+    """Ranked probability score (P,) of each position: sum over classes c of (P(class <= c) - 1[target <= c])^2.
+
+    The likelihood sees the probability of the target alone; this proper score also sees how far off the rest of the
+    distribution lies, in classes, which are ordered as labels are. Source: Epstein 1969, "A scoring system for
+    probability forecasts of ranked categories".
+    """
+    cumulative_PC = logits_PC.softmax(dim=1).cumsum(dim=1)
+    reached_PC = target_P[:, None] <= torch.arange(logits_PC.shape[1], device=target_P.device)
+    return (cumulative_PC - reached_PC.to(cumulative_PC.dtype)).square().sum(dim=1)
+
+
 def sequence_loss(
     config: GRConfig, logits_PC: Tensor, packed: Packed, label_s_B: Tensor, class_value_s_C: Tensor
 ) -> Tensor:
-    """Mean over rows of w_ce * -log p(sequence) + w_huber * Huber(sum over positions of windowed values, label)."""
+    """Mean over rows of w_ce * -log p(sequence) + w_rps * rank scores of its positions, summed, + w_huber * Huber(sum
+    over positions of windowed values, label)."""
     rows = len(packed.order_B)
     loss = logits_PC.new_zeros(())
     if config.w_ce:
         loss = loss + config.w_ce * functional.cross_entropy(logits_PC, packed.target_P, reduction="sum") / rows
+    if config.w_rps:
+        loss = loss + config.w_rps * rank_scores(logits_PC, packed.target_P).sum() / rows
     if config.w_huber:
         values_P = window_values(logits_PC.softmax(1), class_value_s_C, config.window, config.window_renormalised)
         value_B = values_P.new_zeros(rows).index_add(0, packed.row_P, values_P)

@@ -19,7 +19,7 @@ from tests.helpers.gr_networks import (
 from watchline.codec import Vocabulary, VocabularyConfig
 from watchline.models.gr.config import GRConfig
 from watchline.models.gr.layers import dropout
-from watchline.models.gr.loss import window_values
+from watchline.models.gr.loss import rank_scores, window_values
 from watchline.models.gr.network import GRNetwork
 from watchline.training.curriculum import CurriculumConfig
 
@@ -193,7 +193,11 @@ def test_state_survives_its_dictionary():
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"num_heads": 3}, "must divide width"), ({"w_ce": 0.0}, "nothing would be trained"), ({"depth": 1}, "depth")],
+    [
+        ({"num_heads": 3}, "must divide width"),
+        ({"w_ce": 0.0, "w_rps": 0.0}, "nothing would be trained"),
+        ({"depth": 1}, "depth"),
+    ],
 )
 def test_an_impossible_configuration_is_an_error(changes, reason):
     with pytest.raises(ValueError, match=reason):
@@ -215,3 +219,20 @@ def test_dropout_keeps_the_mean_and_the_share():
     dropped = dropout(torch.ones(1001, 203), 0.1)
     assert abs((dropped == 0).float().mean().item() - 0.1) < 0.003
     assert abs(dropped.mean().item() - 1) < 0.004
+
+
+def test_rank_scores_are_squared_distances_of_cumulative_distributions():
+    logits = torch.tensor([[0.2, 1.0, -0.5, 0.3], [2.0, 0.1, 0.4, float("-inf")]]).double()
+    target = torch.tensor([2, 0])
+    cumulative = logits.softmax(1).cumsum(1).numpy()
+    reached = np.array([[0, 0, 1, 1], [1, 1, 1, 1]])
+    assert np.allclose(rank_scores(logits, target).numpy(), ((cumulative - reached) ** 2).sum(1))
+
+
+def test_rank_scores_are_lowest_on_average_at_the_true_distribution():
+    """A proper score: moving any mass away from the distribution that draws the targets costs."""
+    truth = torch.tensor([0.1, 0.4, 0.2, 0.3]).double()
+    expected = lambda logits: (truth * rank_scores(logits.expand(4, 4), torch.arange(4))).sum().item()  # noqa: E731
+    best = expected(truth.log())
+    for shift in np.random.default_rng(0).normal(0, 0.3, (50, 4)):
+        assert expected(truth.log() + torch.from_numpy(shift)) > best
