@@ -11,16 +11,22 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.stages.test_train import PARAMS, contents, make_project
 
 ROOT = Path(__file__).parents[2]
 
 
-def command(num_processes: int, model: str, out: str) -> list[str]:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_processes}"]
+def command(model: str, out: str) -> list[str]:
     paths = ["--features", "features", "--out", f"{out}/model", "--report", f"{out}/report", "--runs", f"{out}/runs"]
-    return [*torchrun, "-m", "watchline.stages.train", "--model", model, *paths]
+    return [sys.executable, "-m", "watchline.stages.train", "--model", model, *paths]
+
+
+def set_processes(project: Path, num_processes: int) -> None:
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["train"]["common"]["num_processes"] = num_processes
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
 
 
 def environment() -> dict[str, str]:
@@ -28,8 +34,9 @@ def environment() -> dict[str, str]:
 
 
 def train(project: Path, num_processes: int, model: str = "gr", check: bool = True) -> subprocess.CompletedProcess[str]:
+    set_processes(project, num_processes)
     return subprocess.run(
-        command(num_processes, model, f"{model}{num_processes}"),
+        command(model, f"{model}{num_processes}"),
         cwd=project,
         env=environment(),
         capture_output=True,
@@ -65,8 +72,9 @@ def test_four_processes_train_as_one_does_up_to_the_order_of_a_sum(tmp_path: Pat
 
 
 def test_killed_while_training_and_repeated_they_give_the_same_bytes(project: Path) -> None:
+    set_processes(project, 2)
     process = subprocess.Popen(
-        command(2, "gr", "killed"), cwd=project, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True
+        command("gr", "killed"), cwd=project, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True
     )
     deadline = time.monotonic() + 120
     while not list((project / "killed").glob("runs/*/step-*")) and process.poll() is None:
@@ -79,7 +87,7 @@ def test_killed_while_training_and_repeated_they_give_the_same_bytes(project: Pa
     process.wait()
     assert not (project / "killed/model").exists()
     again = subprocess.run(
-        command(2, "gr", "killed"),
+        command("gr", "killed"),
         cwd=project,
         env=environment(),
         capture_output=True,
@@ -92,9 +100,21 @@ def test_killed_while_training_and_repeated_they_give_the_same_bytes(project: Pa
 
 
 def test_a_model_that_cannot_share_a_fit_is_fitted_by_the_first_process_alone(project: Path) -> None:
-    output = train(project, 2, "lightgbm").stdout
-    assert output.count("training rows") == 1
-    assert (project / "lightgbm2/model/model.json").is_file()
+    """In a process of its own without torchrun, and under somebody else's by the first of its processes."""
+    assert "on 1 x cpu" in train(project, 2, "lightgbm").stdout
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "watchline.stages.train"]
+    _, _, _, *arguments = command("lightgbm", "torchrun")
+    done = subprocess.run(
+        [sys.executable, *launcher, *arguments],
+        cwd=project,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=240,
+    )
+    assert done.stdout.count("training rows") == 1
+    assert contents(project / "torchrun") == contents(project / "lightgbm2")
 
 
 def test_shards_that_do_not_divide_stop_every_process_with_the_reason(project: Path) -> None:

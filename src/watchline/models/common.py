@@ -16,7 +16,7 @@ class CommonConfig(Config):
 
     seed: int = Field(default=1, ge=0)
     num_processes: int = Field(
-        default=1, ge=1, description="processes torchrun starts; of a model that cannot share a fit the first one works"
+        default=1, ge=1, description="processes that share the fit of a model that can be shared, under torchrun"
     )
     num_threads: int = Field(
         default=2, ge=1, description="per process; fixed, because sums depend on how work is split"

@@ -3,13 +3,17 @@
     PYTHONPATH=src python -m watchline.stages.train --model gr --features data/features --out models/gr \
         --report reports/train/gr
 
-or under `torchrun --standalone --nproc_per_node=N -m`, whose processes share every batch.
+With `train.common.num_processes` above 1 the stage starts itself anew under torchrun, whose processes share every
+batch; under a torchrun of one's own (several machines) it joins that one.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,11 +44,19 @@ def main(argv: list[str] | None = None) -> None:
     window, common = load_section(Window, "window"), load_section(CommonConfig, "train.common")
     module = model_module(args.model)
     config = load_section(module.CONFIG, f"train.{args.model}")
+    if common.num_processes > 1 and module.MODEL.distributed and "WORLD_SIZE" not in os.environ:
+        _start_torchrun(common.num_processes, sys.argv[1:] if argv is None else argv)
     with process_group(common.device) as processes:
-        if processes.is_first or module.MODEL.distributed:
-            if not module.MODEL.distributed:
-                processes = replace(ALONE, device=processes.device)
+        if module.MODEL.distributed:
             _run(args, window, common, config, module, processes)
+        elif processes.is_first:
+            _run(args, window, common, config, module, replace(ALONE, device=processes.device))
+
+
+def _start_torchrun(num_processes: int, argv: Sequence[str]) -> None:
+    """Become torchrun with this stage as its program; does not return."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_processes}"]
+    os.execv(sys.executable, [sys.executable, *launcher, "-m", "watchline.stages.train", *argv])
 
 
 def _run(
