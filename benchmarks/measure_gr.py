@@ -108,8 +108,8 @@ class Trainer:
 
 
 def trainer_of(network: GRNetwork, rows: Rows, batch: int = BATCH) -> Trainer:
-    """Training by the network's own loss."""
-    return Trainer(network, lambda *part: network.loss(*part, step=0, total_steps=1), rows, batch)
+    """Training by the network's own loss, halfway through its curriculum."""
+    return Trainer(network, lambda *part: network.loss(*part, step=1, total_steps=3), rows, batch)
 
 
 def measure_codec(rows: Rows, rounds: int) -> dict[str, Figure]:
@@ -156,7 +156,7 @@ def measure_training(rows: Rows, steps: int, rounds: int) -> dict[str, Figure]:
 
 def measure_decoding(rows: Rows, steps: int, rounds: int) -> dict[str, Figure]:
     """The paper's decoding with the same weights on both sides, trained a little so that sequences end as labels do."""
-    network = build(PUBLISHED.model_copy(update={"curriculum": CurriculumConfig()}), rows)
+    network = build(PUBLISHED.model_copy(update={"curriculum": CurriculumConfig(kind="off")}), rows)
     trainer_of(network, rows).steps(steps)
     reference = ReferenceGR(PUBLISHED, network.encoder, network.vocabulary)
     reference.copy_weights(network.decoder)

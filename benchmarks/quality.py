@@ -28,7 +28,7 @@ from watchline.config import parse, read_params
 from watchline.data.columns import Columns
 from watchline.data.splits import Window
 from watchline.data.tables import read_days
-from watchline.metrics import BOOTSTRAP_METRICS, mae, paired_bootstrap, rmse, xauc
+from watchline.metrics import BOOTSTRAP_METRICS, mae, paired_bootstrap, pit_coverage, rmse, xauc
 from watchline.models import model_module
 from watchline.models.base import STATISTIC_OF_METRIC, FitContext
 from watchline.models.common import CommonConfig
@@ -104,6 +104,10 @@ def run(params: dict[str, Any], features: Path, models: list[str], num_seeds: in
     results["differences"] = {
         name: differences(label, user, predictions[name], predictions[models[0]]) for name in models[1:]
     }
+    means = {name: [mean_of(predictions[name])] for name in models}
+    results["differences_of_means"] = {
+        name: differences(label, user, means[name], means[models[0]]) for name in models[1:]
+    }
     return results
 
 
@@ -124,10 +128,18 @@ def fit_one(
     predicted = model.predict(test, tuple(dict.fromkeys(statistics.values())))
     predictions = {metric: predicted[statistic] for metric, statistic in statistics.items()}
     metrics = {metric: METRICS[metric](label, values) for metric, values in predictions.items()}
+    if model.has_quantiles:
+        metrics["valid_coverage_80"] = pit_coverage(*model.cumulative(valid), 0.8)
+        metrics["test_coverage_80"] = pit_coverage(*model.cumulative(test), 0.8)
     print(
         name, f"seed {seed}", json.dumps({k: round(v, 4) for k, v in metrics.items()}), f"{seconds:.0f} s", flush=True
     )
     return metrics, predictions
+
+
+def mean_of(seeds: list[Predictions]) -> Predictions:
+    """Mean prediction of the seeds: what each method gains from averaging several of its models."""
+    return {metric: np.mean([seed[metric] for seed in seeds], axis=0) for metric in METRICS}
 
 
 def best_ranking(model: Any, valid: pl.DataFrame, label: str) -> str:
@@ -155,16 +167,22 @@ def report(results: dict[str, Any]) -> None:
     """Print a table, then the figures as one line of JSON."""
     print(f"rows {results['rows']}, best constant MAE {results['constant_mae_s']:.3f} s")
     for name, seeds in results["models"].items():
-        for metric in METRICS:
+        for metric in seeds[0]:
             values = [seed[metric] for seed in seeds]
-            print(f"{name:10} {metric:7} mean {np.mean(values):.4f}  from {min(values):.4f} to {max(values):.4f}")
+            print(f"{name:10} {metric:17} mean {np.mean(values):.4f}  from {min(values):.4f} to {max(values):.4f}")
     figures = {}
+    for key, what in (("differences_of_means", "means of seeds"), ("differences", "seed by seed")):
+        for name, by_metric in results[key].items():
+            for metric, part in by_metric.items():
+                interval = f"[{part['low']:+.4f}, {part['high']:+.4f}]"
+                print(f"{name} - baseline, {what}, {metric}: {part['value']:+.4f} {interval}")
     for name, by_metric in results["differences"].items():
-        for metric, part in by_metric.items():
-            print(f"{name} - baseline {metric}: {part['value']:+.4f} [{part['low']:+.4f}, {part['high']:+.4f}]")
         difference = by_metric["mae_s"]["value"], by_metric["xauc"]["value"]
         figures[f"{name}_mae_difference"] = figure(difference[0], -0.05, "s", "lower")
         figures[f"{name}_xauc_difference"] = figure(difference[1], 0.004, "share", "higher")
+        off = [abs(seed["valid_coverage_80"] - 0.8) for seed in results["models"][name] if "valid_coverage_80" in seed]
+        if off:
+            figures[f"{name}_valid_coverage_off_80"] = figure(max(off), 0.02, "share", "lower")
     print(json.dumps(figures))
 
 

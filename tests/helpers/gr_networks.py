@@ -12,6 +12,7 @@ from watchline.codec import Vocabulary, VocabularyConfig
 from watchline.models.gr.config import GRConfig
 from watchline.models.gr.network import GRNetwork
 from watchline.models.gr.packing import pack_labels
+from watchline.training.curriculum import CurriculumConfig
 
 NUM_ROWS = 24
 VOCABULARY = Vocabulary((1, 3, 8, 20), 0.7, 60)
@@ -32,7 +33,8 @@ class RowEncoder(nn.Module):
 def small_config(**changes: Any) -> GRConfig:
     """Width 16, two layers; exact expectations unless changed."""
     values = {"width": 16, "num_heads": 4, "ffn_width": 24, "mean_tolerance_s": 0.0, "rank_tolerance": 0.0}
-    values["w_rps"] = 0.0  # of the reference, too, the loss is the likelihood alone
+    # The reference's loss is the likelihood of the labels, by teacher forcing, unless a test says otherwise.
+    values |= {"w_rps": 0.0, "curriculum": CurriculumConfig(kind="off")}
     return GRConfig(**{**values, "vocabulary": VocabularyConfig(unit_s=0.7, cap_s=42.0), **changes})
 
 

@@ -22,10 +22,12 @@ def _off_is_a_word(value: object) -> object:
 class CurriculumConfig(Config):
     """What replaces true tokens in the decoder's input, and when. The share of true tokens goes from start to end."""
 
-    kind: Annotated[Literal["off", "sample", "mixup"], BeforeValidator(_off_is_a_word)] = "off"
-    schedule: Schedule = "inverse_sigmoid"
+    kind: Annotated[Literal["off", "sample", "mixup"], BeforeValidator(_off_is_a_word)] = "mixup"
+    schedule: Schedule = "linear"
     start: float = Field(default=1.0, ge=0, le=1, description="share of true tokens at the first step")
-    end: float = Field(default=0.5, ge=0, le=1, description="share at the last step; above start, training ends forced")
+    end: float = Field(
+        default=0.85, ge=0, le=1, description="share at the last step; above start, training ends forced"
+    )
     sharpness: float = Field(default=8.0, gt=0, description="of the bend in exponential and inverse_sigmoid")
     first_pass_gradient: bool = Field(
         default=False, description="whether the mixture passes gradients to what it mixes"
