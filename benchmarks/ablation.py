@@ -54,12 +54,12 @@ Metrics = dict[str, float]
 
 @dataclass(frozen=True)
 class Trial:
-    """One fit: its settings, the lowest validation loss, metrics by statistic on the validation and test days."""
+    """One fit: its settings, the negative log-likelihood of a validation label, metrics by statistic of both days."""
 
     vocabulary: str
     curriculum: str
     seed: int
-    valid_loss: float
+    valid_nll: float
     valid: dict[str, Metrics]
     test: dict[str, Metrics]
 
@@ -111,8 +111,9 @@ def fit_one(params: dict[str, Any], features: Path, setting: tuple[str, str, int
     fit = gr.fit(
         parse(gr.CONFIG, values, "train.gr"), common, train, valid, columns, FitContext(progress=lambda line: None)
     )
-    loss = next(row["valid_loss"] for row in fit.curves if row["step"] == fit.facts["best_step"])
-    return Trial(*setting, loss, *(measure(fit.model, table, columns.label) for table in (valid, test)))
+    below_N, upto_N = fit.model.cumulative(valid)
+    nll = float(-np.log(upto_N - below_N).mean())
+    return Trial(*setting, nll, *(measure(fit.model, table, columns.label) for table in (valid, test)))
 
 
 def measure(model: gr.GRModel, table: Any, label: str) -> dict[str, Metrics]:
@@ -144,10 +145,10 @@ def page(trials: Sequence[Trial], params: dict[str, Any], overrides: Sequence[st
         "",
         "## Vocabulary and curriculum",
         "",
-        "The loss is the negative log-likelihood of a label in whole units: the same quantity for every vocabulary.",
+        "NLL: the negative log-likelihood of a label in whole units, the same quantity for every vocabulary.",
         "",
         *table(
-            ["vocabulary", "curriculum", "valid loss", "valid MAE s", "test MAE s", "test RMSE s", "test XAUC"],
+            ["vocabulary", "curriculum", "valid NLL", "valid MAE s", "test MAE s", "test RMSE s", "test XAUC"],
             [[*key, *overview(group)] for key, group in by_setting(trials).items()],
         ),
         "",
@@ -175,7 +176,7 @@ def by_setting(trials: Sequence[Trial]) -> dict[tuple[str, str], list[Trial]]:
 def overview(group: Sequence[Trial]) -> list[str]:
     """Cells of one row of the first table."""
     return [
-        spread([trial.valid_loss for trial in group], ".4f"),
+        spread([trial.valid_nll for trial in group], ".4f"),
         spread([trial.valid["median"]["mae_s"] for trial in group], ".3f"),
         spread([trial.test["median"]["mae_s"] for trial in group], ".3f"),
         spread([trial.test["mean"]["rmse_s"] for trial in group], ".2f"),

@@ -102,7 +102,6 @@ class Loop:
         self.device = next(network.parameters()).device
         self.per_epoch = steps_per_epoch(len(train), config.batch_size)
         self.total_steps = config.epochs * self.per_epoch
-        self.validate_every = max(1, self.per_epoch // config.validations_per_epoch)
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
@@ -121,7 +120,7 @@ class Loop:
         with compiled_parts(self.module, self.config.compile):
             while progress.step < self.total_steps and not progress.stopped:
                 self._step()
-                if progress.step % self.validate_every == 0 or progress.step == self.total_steps:
+                if self._is_validation_due():
                     speed = (progress.step - first_step) * self.config.batch_size / (time.perf_counter() - started)
                     with self.average.in_place():
                         self._validate(speed)
@@ -129,6 +128,11 @@ class Loop:
                     started, first_step = time.perf_counter(), progress.step
         self.module.load_state_dict(self.best)
         return progress
+
+    def _is_validation_due(self) -> bool:
+        """After each of `validations_per_epoch` equal parts of an epoch, the last of them its end."""
+        parts, step = self.config.validations_per_epoch, self.progress.step
+        return step * parts // self.per_epoch > (step - 1) * parts // self.per_epoch
 
     def _step(self) -> None:
         progress, config = self.progress, self.config
