@@ -112,7 +112,7 @@ def fit_one(params: dict[str, Any], features: Path, setting: tuple[str, str, int
         parse(gr.CONFIG, values, "train.gr"), common, train, valid, columns, FitContext(progress=lambda line: None)
     )
     below_N, upto_N = fit.model.cumulative(valid)
-    nll = float(-np.log(upto_N - below_N).mean())
+    nll = float(-np.log(np.maximum(upto_N - below_N, np.finfo(float).eps)).mean())
     return Trial(*setting, nll, *(measure(fit.model, table, columns.label) for table in (valid, test)))
 
 

@@ -121,7 +121,7 @@ def interval_metrics(label_s: ArrayLike, low_s: ArrayLike, high_s: ArrayLike) ->
     """`coverage`, `width_s`, and the shares of labels `below` and `above` the interval."""
     side_B = _side_of_interval(label_s, low_s, high_s)
     return {
-        "coverage": float((side_B == 0).mean()),
+        "coverage": interval_coverage(label_s, low_s, high_s),
         "width_s": interval_width(low_s, high_s),
         "below": float((side_B < 0).mean()),
         "above": float((side_B > 0).mean()),
@@ -139,7 +139,7 @@ def pit_coverage(below: ArrayLike, upto: ArrayLike, mass: float = 0.8) -> float:
     below_B, upto_B = _checked(below, upto)
     if not 0 < mass < 1:
         raise ValueError(f"mass must be between 0 and 1, got {mass}")
-    bad_B = (below_B < -_SLACK) | (upto_B > 1 + _SLACK) | (below_B > upto_B)
+    bad_B = (below_B < -_SLACK) | (upto_B > 1 + _SLACK) | (below_B > upto_B + _SLACK)
     if bad_B.any():
         raise ValueError(f"{bad_B.sum()} of {len(bad_B)} rows break 0 <= F(y-) <= F(y) <= 1")
     first, last = (1 - mass) / 2, (1 + mass) / 2

@@ -38,7 +38,7 @@ def test_every_rank_gathers_in_rank_order_and_holds_the_sum(ranks):
 
 
 def test_a_failure_on_one_rank_is_raised_on_all(ranks):
-    assert ranks[0]["message"].startswith("RuntimeError: stopped because rank 1 failed")
+    assert ranks[0]["message"].startswith("OtherProcessError: stopped because rank 1 failed")
     assert ranks[1]["message"] == "ValueError: broken"
 
 

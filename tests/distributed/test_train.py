@@ -8,14 +8,28 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import yaml
 
-from tests.stages.test_train import PARAMS, contents, make_project
+from tests.helpers.feature_table import write_feature_table
+from tests.stages.test_train import PARAMS, contents
 
 ROOT = Path(__file__).parents[2]
+
+
+def make_project(root: Path, changes: Mapping[str, str] = MappingProxyType({})) -> Path:
+    """513 training rows in batches of 64, so that the last batch leaves a process without a row; three batches of
+    validation rows, dealt to the processes in turn."""
+    write_feature_table(root / "features", rows_per_day=171)
+    text = PARAMS.replace("num_threads: 1", "num_threads: 1\n    predict_batch_size: 70")
+    for before, after in changes.items():
+        text = text.replace(before, after)
+    (root / "params.yaml").write_text(text)
+    return root
 
 
 def command(model: str, out: str) -> list[str]:
@@ -61,8 +75,7 @@ def test_two_processes_give_the_bytes_of_one(project: Path) -> None:
 
 def test_four_processes_train_as_one_does_up_to_the_order_of_a_sum(tmp_path: Path) -> None:
     """Four gradients are added in another order; the losses and metrics of a short run agree to 1e-4 of their value."""
-    root = make_project(tmp_path)
-    (root / "params.yaml").write_text(PARAMS.replace("epochs: 4", "epochs: 1\n    num_shards: 4"))
+    root = make_project(tmp_path, {"epochs: 4": "epochs: 1\n    num_shards: 4"})
     for num_processes in (1, 4):
         train(root, num_processes)
     one, four = (curves(root / f"gr{count}/report/curves.csv") for count in (1, 4))
@@ -117,10 +130,19 @@ def test_a_model_that_cannot_share_a_fit_is_fitted_by_the_first_process_alone(pr
     assert contents(project / "torchrun") == contents(project / "lightgbm2")
 
 
-def test_shards_that_do_not_divide_stop_every_process_with_the_reason(project: Path) -> None:
+def test_shards_that_do_not_divide_are_an_error_before_any_work(project: Path) -> None:
     failed = train(project, 3, check=False)
-    assert failed.returncode != 0
-    assert "num_shards=2 does not divide over 3 processes" in failed.stderr
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("error: num_shards=2 does not divide over 3 processes")
+
+
+def test_an_error_of_the_first_process_is_named_by_all_without_a_traceback_of_the_stage(tmp_path: Path) -> None:
+    root = make_project(tmp_path, {"epochs: 4": "epochs: 1\n    label_per: no_such_column"})
+    failed = train(root, 2, check=False)
+    assert failed.returncode == 1
+    assert "error: train, rank 0 of 2: the table lacks columns no_such_column" in failed.stderr
+    assert "error: train, rank 1 of 2: stopped because rank 0 failed" in failed.stderr
+    assert "watchline/stages/train.py" not in failed.stderr
 
 
 def curves(path: Path) -> list[dict[str, float]]:

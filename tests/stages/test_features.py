@@ -133,7 +133,13 @@ def test_any_amount_of_an_exposure_can_be_the_label(tables, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("label", "message"), [("likes", "no column 'likes'"), ("is_random", "is Boolean"), ("exposed_at", "is an amount")]
+    ("label", "message"),
+    [
+        ("likes", "no column 'likes'"),
+        ("is_like", "is Boolean"),
+        ("exposed_at", "is a key"),
+        ("surface", "is a key or a feature"),
+    ],
 )
 def test_a_label_that_is_no_amount_is_named(tables, tmp_path, label, message):
     with pytest.raises(ValueError, match=message):

@@ -24,7 +24,8 @@ from watchline.models import load_model, model_module
 from watchline.models.base import FitContext
 from watchline.models.common import CommonConfig
 from watchline.models.encoder import EncoderConfig
-from watchline.stages.finetune import RankError, main
+from watchline.stages import RankError
+from watchline.stages.finetune import main
 
 ROOT = Path(__file__).resolve().parents[2]
 WINDOW = {"end": "2024-03-06", "eval_days": 1, "finetune_days": 2, "valid_days": 1, "train_days": 2}
@@ -157,3 +158,26 @@ def test_wrong_parameters_end_with_one_clear_error(
 def test_a_missing_model_is_an_error_that_names_it(alone: Callable[..., None]) -> None:
     with pytest.raises(RankError, match=r"models/other/model.json: no such file"):
         alone("wrong", model="models/other")
+
+
+def test_metrics_of_a_model_of_the_watch_ratio_are_those_of_watch_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = write_feature_table(tmp_path / "data/features", days=6, rows_per_day=150)
+    window = Window.model_validate(WINDOW)
+    tables = [read_days(tmp_path / "data/features/table", window.split_days(name)) for name in ("train", "valid")]
+    vocabulary = {"unit_s": 0.01, "cap_s": 30.0}
+    config = model_module("gr").CONFIG.model_validate({**GR, "label_per": "duration_s", "vocabulary": vocabulary})
+    common = CommonConfig(num_threads=1, device="cpu", encoder=EncoderConfig(embedding_width=4, hidden_width=32))
+    fit = model_module("gr").fit(config, common, *tables, columns, FitContext(progress=lambda line: None))
+    fit.model.save(tmp_path / "models/gr")
+    monkeypatch.chdir(tmp_path)
+    write_params(tmp_path, {}, {"epochs": 1})
+    main([*PATHS, "--out", "out/model", "--report", "out/reports/finetune"])
+    before = json.loads((tmp_path / "out/reports/finetune/metrics.json").read_text())["before"]
+    with (tmp_path / "out/reports/finetune/curves.csv").open() as stream:
+        first = next(csv.DictReader(stream))
+    held_out = read_days(tmp_path / "data/features/table", window.split_days("finetune"))
+    assert before["mae_s"] == pytest.approx(float(first["held_out_mae_s"]), rel=1e-6)
+    assert before["xauc"] == pytest.approx(float(first["held_out_xauc"]), rel=1e-6)
+    assert before["mae_s"] < (held_out["watch_time_s"] - held_out["watch_time_s"].median()).abs().mean() * 1.2

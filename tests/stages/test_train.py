@@ -154,7 +154,7 @@ def test_other_params_do_not_rejoin_a_checkpoint(project):
             train.load_section(train.Window, "window"),
             train.load_section(train.CommonConfig, "train.common"),
         )
-        names.append(train.run_name("gr", project / "features", window, common, config))
+        names.append(train.run_name("gr", project / "features", window, common, config, 1))
     assert names[0] != names[1]
 
 

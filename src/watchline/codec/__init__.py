@@ -1,4 +1,4 @@
-"""Watch time to token sequences and back; no pipeline imports, NumPy alone.
+"""Watch time to token sequences and back; no pipeline imports, computed with NumPy alone.
 
 `encode`, `decode` and `legal_next` take NumPy arrays and give NumPy arrays, or take tensors of a torch that the caller
 has loaded and give tensors on the same device; the work is NumPy's on the CPU either way.

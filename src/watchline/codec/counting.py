@@ -21,8 +21,8 @@ def count_units(labels: ArrayLike, unit: float, cap: int) -> tuple[Units, Units]
     Raises ValueError for a negative or non-finite label.
     """
     units_U, count_U = np.empty(0, np.int64), np.empty(0, np.int64)
-    for chunk in label_chunks(labels):
-        distinct, count = np.unique(to_whole_units(chunk, unit, cap), return_counts=True)
+    for number, chunk in enumerate(label_chunks(labels)):
+        distinct, count = np.unique(to_whole_units(chunk, unit, cap, number * _CHUNK), return_counts=True)
         merged, position = np.unique(np.concatenate([units_U, distinct]), return_inverse=True)
         total = np.zeros(len(merged), np.int64)
         np.add.at(total, position, np.concatenate([count_U, count]))
@@ -37,8 +37,11 @@ def label_chunks(labels: ArrayLike) -> Iterator[NDArray[np.float64]]:
         yield np.asarray(labels_N[start : start + _CHUNK], dtype=np.float64)
 
 
-def to_whole_units(labels: ArrayLike, unit: float, cap: int) -> Units:
-    """Labels (N,) as whole units, clipped to the cap; raises ValueError for a negative or non-finite label."""
+def to_whole_units(labels: ArrayLike, unit: float, cap: int, first_row: int = 0) -> Units:
+    """Labels (N,) as whole units, clipped to the cap; raises ValueError for a negative or non-finite label.
+
+    `first_row` is the row of the first label, for the message.
+    """
     labels_N = np.asarray(labels, dtype=np.float64)
     if labels_N.ndim != 1:
         raise ValueError(f"labels must be one-dimensional, got shape {labels_N.shape}")
@@ -46,6 +49,6 @@ def to_whole_units(labels: ArrayLike, unit: float, cap: int) -> Units:
         bad = ~(np.isfinite(labels_N) & (labels_N >= 0))
         raise ValueError(
             f"{int(bad.sum())} of {len(labels_N)} labels are negative or not finite, the first is "
-            f"{labels_N[bad][0]} in row {int(np.argmax(bad))}; the codec takes amounts of 0 and more"
+            f"{labels_N[bad][0]} in row {first_row + int(np.argmax(bad))}; the codec takes amounts of 0 and more"
         )
     return np.minimum(np.rint(labels_N / unit), cap).astype(np.int64)

@@ -6,7 +6,7 @@ B, N rows, F categorical columns, D numeric columns.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -58,6 +58,12 @@ class EncodedTable:
     def restore(self, values_N: np.ndarray) -> np.ndarray:
         """Values (N,) in the measure of `label_N` (labels or predictions) back in that of the column."""
         return values_N if self.per_N is None else values_N * self.per_N
+
+    def restore_predictions(self, predicted: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """`median` (N,) in the column's measure, and what orders rows: `expected_rank`, or that median where labels are
+        ratios, whose ranks order rows in another way than those of the column."""
+        median_N = self.restore(predicted["median"])
+        return median_N, predicted["expected_rank"] if self.per_N is None else median_N
 
 
 @dataclass(frozen=True)

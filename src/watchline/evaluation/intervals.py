@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 
 from watchline.metrics import interval_metrics
-
-NOMINAL = 0.8
-QUANTILES = ("quantile:0.1", "quantile:0.9")  # the interval's ends
+from watchline.models.base import INTERVAL_ENDS
 
 
 def central_interval(
@@ -20,10 +18,10 @@ def central_interval(
 ) -> dict[str, Any]:
     """`coverage`, `width_s`, shares `below` and `above`; the same of each bucket that has rows, in `by_duration`.
 
-    Labels, the QUANTILES in `predictions`, and the bucket of each row (B,), which is -1 for an unknown duration.
+    Labels, the INTERVAL_ENDS in `predictions`, and the bucket of each row (B,), which is -1 for an unknown duration.
     Buckets are a list, because DVC takes every number in a mapping for a metric.
     """
-    low_s, high_s = (predictions[name] for name in QUANTILES)
+    low_s, high_s = (predictions[name] for name in INTERVAL_ENDS)
     by_duration = []
     for number in np.unique(bucket):
         rows = bucket == number

@@ -15,8 +15,8 @@ from pydantic import Field, field_validator
 from watchline import metrics
 from watchline.config import Config
 from watchline.data.splits import Window
-from watchline.evaluation.intervals import QUANTILES, central_interval
-from watchline.models.base import STATISTIC_OF_METRIC
+from watchline.evaluation.intervals import central_interval
+from watchline.models.base import INTERVAL_ENDS, STATISTIC_OF_METRIC
 
 STATISTICS = ("median", "mean", "expected_rank")
 SECONDS = ("median", "mean")  # the statistics that are watch times, not ranks
@@ -113,7 +113,7 @@ def _of_model(evaluation: Evaluation, name: str, durations: Slices) -> dict[str,
     predictions = evaluation.predictions[name]
     found: dict[str, Any] = {"rows": len(evaluation.label)}
     found |= {key: evaluation.metric(key, name) for key in METRIC}
-    if set(QUANTILES) <= set(predictions):
+    if set(INTERVAL_ENDS) <= set(predictions):
         interval = central_interval(evaluation.label, predictions, durations.bucket, durations.names)
         found["interval_80"] = {"coverage_pit": evaluation.pit[name], **interval}
     return found

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from watchline.evaluation.intervals import NOMINAL
+from watchline.models.base import INTERVAL_MASS
 from watchline.report import charts
 from watchline.report.blocks import Best, Facts, Figure, Table, Text
 from watchline.report.page import Page
@@ -160,7 +160,7 @@ def _coverage_figure(found: Mapping[str, Mapping[str, Any]]) -> Figure:
         parts = interval["by_duration"]
         series[name] = [part["bucket"] for part in parts], [part["coverage"] for part in parts]
     buckets, _ = next(iter(series.values()))
-    series["nominal"] = buckets, [NOMINAL] * len(buckets)
+    series["nominal"] = buckets, [INTERVAL_MASS] * len(buckets)
     return charts.line_chart(series, "video duration", "share within", "Coverage by video duration")
 
 

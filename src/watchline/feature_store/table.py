@@ -41,14 +41,18 @@ def labelled(exposures: pl.DataFrame, label: str) -> pl.DataFrame:
         raise ValueError(
             f"features.label: the exposures have no column {label!r}; they have {', '.join(exposures.columns)}"
         )
+    if label in (*KEYS, "surface"):
+        raise ValueError(f"features.label: {label} is a key or a feature of the table; a label is an amount")
     column = exposures[label]
     if not column.dtype.is_numeric():
         raise ValueError(f"features.label: {label} is {column.dtype}; a label is an amount")
-    bad = column.null_count() + int((column.fill_null(0) < 0).sum())
+    amounts = column.cast(pl.Float64).fill_null(float("nan"))
+    bad = int((~(amounts.is_finite() & (amounts >= 0))).sum())
     if bad:
-        raise ValueError(f"features.label: {label} is null or below 0 in {bad:,} of {len(column):,} exposures")
-    amounts = dict.fromkeys((label, WATCH_TIME))
-    return exposures.select(*KEYS, *amounts, "surface").with_columns(pl.col(label).cast(pl.Float64))
+        raise ValueError(f"features.label: {label} is no amount of 0 and more in {bad:,} of {len(column):,} exposures")
+    return exposures.select(*KEYS, *dict.fromkeys((label, WATCH_TIME)), "surface").with_columns(
+        pl.col(label).cast(pl.Float64)
+    )
 
 
 def columns_of(table: pl.DataFrame, label: str) -> Columns:

@@ -24,7 +24,7 @@ from watchline.adapters.spectrum import Update, measure_update
 from watchline.data.encoding import EncodedTable
 from watchline.metrics import mae, xauc
 from watchline.models.base import Progress
-from watchline.training.batches import Network, gather
+from watchline.training.batches import Network, gather, is_validation_due
 from watchline.training.checkpoint import Checkpoint, load_checkpoint, of_prefix, save_checkpoint, with_prefix
 from watchline.training.distributed import Processes, all_gather
 from watchline.training.order import shuffled
@@ -133,18 +133,13 @@ class Finetuner:
         state = self.state
         while state.step < self.total_steps and not state.stopped:
             self._step()
-            if self._is_validation_due():
+            if is_validation_due(state.step, self.per_epoch, self.config.validations_per_epoch):
                 self._validate()
                 self._save()
         updates = self._updates()
         before, after = self._predictions(self.start), self._predictions(self.best)
         remove(self.module)
         return Finetuned(state.curves, state.best_step, state.step, updates, before, after)
-
-    def _is_validation_due(self) -> bool:
-        """After each of `validations_per_epoch` equal parts of an epoch, the last of them its end."""
-        share = self.config.validations_per_epoch
-        return self.state.step * share // self.per_epoch > (self.state.step - 1) * share // self.per_epoch
 
     def _step(self) -> None:
         config, state = self.config, self.state
@@ -190,16 +185,17 @@ class Finetuner:
         """Measure on the held-out rows, add a row to the curves, decide whether to go on (alike on every process)."""
         state = self.state
         train_loss = self._mean_train_loss()
-        median_N, expected_rank_N, loss_N = self._measure_held_out()
-        label_N = self.held_out.label_N
-        assert label_N is not None
+        *predicted, loss_N = self._measure_held_out()
+        assert self.held_out.label_N is not None
+        label_N = self.held_out.restore(self.held_out.label_N)
+        median_N, score_N = self.held_out.restore_predictions(dict(zip(STATISTICS, predicted)))
         row = {
             "step": state.step,
             "epoch": round(state.step / self.per_epoch, 6),
             **train_loss,
             "held_out_loss": float(loss_N.mean()),
-            "held_out_mae_s": mae(self.held_out.restore(label_N), self.held_out.restore(median_N)),
-            "held_out_xauc": xauc(label_N, expected_rank_N),
+            "held_out_mae_s": mae(label_N, median_N),
+            "held_out_xauc": xauc(label_N, score_N),
         }
         state.curves.append(row)
         if row["held_out_loss"] < state.best_loss:
@@ -227,9 +223,10 @@ class Finetuner:
         return summed
 
     def _predictions(self, weights: dict[str, Tensor]) -> dict[str, np.ndarray]:
-        """Statistics of the held-out rows by the network with `weights`, which stay in it."""
+        """Statistics of the held-out rows, in the label's measure, by the network with `weights`, which stay in it."""
         self._load_weights(weights)
-        return dict(zip(STATISTICS, self._measure_held_out()))
+        predicted = dict(zip(STATISTICS, self._measure_held_out()))
+        return dict(zip(STATISTICS, self.held_out.restore_predictions(predicted)))
 
     def _measure_batch(self, rows: np.ndarray, number: int, out_3B: np.ndarray) -> None:
         categorical, numeric, _ = gather(self.held_out, rows, self.processes.device)

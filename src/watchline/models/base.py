@@ -19,6 +19,9 @@ from watchline.training.distributed import ALONE, Processes
 # Which decoding fits which metric (METHODS: the statistic must match the metric, or rankings flip with it).
 STATISTIC_OF_METRIC = {"mae_s": "median", "rmse_s": "mean", "xauc": "expected_rank"}
 
+# The central interval that reports judge distributions by: its mass, and the statistics that are its ends.
+INTERVAL_MASS, INTERVAL_ENDS = 0.8, ("quantile:0.1", "quantile:0.9")
+
 Progress = Callable[[str], None]
 
 

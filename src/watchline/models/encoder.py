@@ -60,7 +60,7 @@ class FeatureEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, categorical_BF: Tensor, numeric_BD: Tensor) -> Tensor:
-        """Memory vectors (B, W) of int64 codes (B, F) and float32 numbers (B, D) between 0 and 1."""
+        """Memory vectors (B, W) of integer codes (B, F) and float32 numbers (B, D) between 0 and 1."""
         if self.training and self.id_dropout > 0:
             drop_BF = torch.rand(categorical_BF.shape, device=categorical_BF.device) < self.id_dropout
             categorical_BF = categorical_BF.masked_fill(drop_BF & self.is_id_F, 0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 # What a wrong parameter, a missing file or a broken row raises: the message alone is the answer. Anything else is a
 # defect of the code and keeps its traceback.
@@ -15,6 +16,24 @@ def log(message: str) -> None:
     """Print one whole line, so that the lines of several processes never mix."""
     sys.stdout.write(message.rstrip("\n") + "\n")
     sys.stdout.flush()
+
+
+class RankError(ValueError):
+    """An expected failure, with the process it happened in."""
+
+
+@contextmanager
+def naming_rank(stage: str) -> Iterator[None]:
+    """Name the process in every error that leaves the block: of several processes' messages it tells whose is whose."""
+    where = f"{stage}, rank {os.environ.get('RANK', '0')} of {os.environ.get('WORLD_SIZE', '1')}"
+    try:
+        yield
+    except _EXPECTED_ERRORS as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise RankError(f"{where}: {text}") from error
+    except Exception as error:
+        error.add_note(where)
+        raise
 
 
 def run_stage(main: Callable[[], None]) -> None:

@@ -18,11 +18,11 @@ from watchline.config import ConfigError, load_section
 from watchline.data.columns import Columns
 from watchline.data.splits import Window
 from watchline.data.tables import read_days, write_parquet
-from watchline.evaluation.intervals import NOMINAL, QUANTILES
 from watchline.evaluation.measure import STATISTICS, EvaluateConfig, Evaluation, cut, detail, measure
 from watchline.evaluation.page import build_page
 from watchline.metrics import pit_coverage
 from watchline.models import load_model
+from watchline.models.base import INTERVAL_ENDS, INTERVAL_MASS, WatchTimeModel
 from watchline.report import write_json
 from watchline.stages import log, run_stage
 from watchline.training.seeding import seed_everything
@@ -46,12 +46,17 @@ def main(argv: list[str] | None = None) -> None:
     if table.is_empty():
         raise ConfigError(f"{paths.features}: no rows on the eval days; move window.end to days that have exposures")
     history = read_days(paths.features / "table", window.split_days("train"), ["user_id", "video_id"])
-    predictions = {name: predict(paths.models / name, name, table, columns.label, paths.out) for name in names}
+    models = {name: load(paths.models / name, name) for name in names}
+    predictions = {name: predict(models[name], name, table, columns.label, paths.out) for name in names}
     train = read_days(paths.features / "table", window.split_days("train"))
     sample = train.gather_every(-(-len(train) // config.train_rows))
     for name in names:
-        predict(paths.models / name, name, sample, columns.label, paths.out / "train")
-    pit = {name: found for name in names if (found := coverage_pit(paths.models / name, table)) is not None}
+        predict(models[name], name, sample, columns.label, paths.out / "train")
+    pit = {
+        name: pit_coverage(*model.cumulative(table), INTERVAL_MASS)
+        for name, model in models.items()
+        if model.has_quantiles
+    }
     evaluation = Evaluation(table[columns.label].to_numpy(), table["user_id"].to_numpy(), predictions, pit)
 
     slices = cut(table, history, columns.label, config)
@@ -74,28 +79,29 @@ def model_names(listed: Sequence[str], models_dir: Path) -> list[str]:
     return names
 
 
-def coverage_pit(model_dir: Path, table: pl.DataFrame) -> float | None:
-    """Coverage of the central 80 % with the labels' atoms shared out; None for a model without quantiles."""
-    model = load_model(model_dir)
-    return pit_coverage(*model.cumulative(table), NOMINAL) if model.has_quantiles else None
-
-
-def predict(model_dir: Path, name: str, table: pl.DataFrame, label: str, out: Path) -> dict[str, np.ndarray]:
-    """Statistics of one model on `table`, and the ends of its 80 % interval where it gives quantiles.
-
-    Written as OUT/NAME.parquet. Raises ValueError for a statistic that the model does not have.
-    """
+def load(model_dir: Path, name: str) -> WatchTimeModel:
+    """A saved model; raises ValueError for one without the statistics that metrics are computed from."""
     model = load_model(model_dir)
     missing = [statistic for statistic in STATISTICS if statistic not in model.statistics]
     if missing:
         raise ValueError(
             f"{model_dir}: model {name!r} has no {', '.join(missing)}, which the metrics are computed from"
         )
-    asked = (*STATISTICS, *QUANTILES) if model.has_quantiles else STATISTICS
+    return model
+
+
+def predict(model: WatchTimeModel, name: str, table: pl.DataFrame, label: str, out: Path) -> dict[str, np.ndarray]:
+    """Statistics of one model on `table`, and the ends of its 80 % interval where it gives quantiles.
+
+    Written as OUT/NAME.parquet. Raises ValueError for predictions that are not finite.
+    """
+    asked = (*STATISTICS, *INTERVAL_ENDS) if model.has_quantiles else STATISTICS
     values = model.predict(table, asked)
     broken = {key: int((~np.isfinite(values[key])).sum()) for key in asked if not np.isfinite(values[key]).all()}
     if broken:
-        raise ValueError(f"{model_dir}: predictions that are not finite, of {len(table)} rows: {broken}; train it anew")
+        raise ValueError(
+            f"model {name!r}: predictions that are not finite, of {len(table)} rows: {broken}; train it anew"
+        )
     frame = table.select("exposure_id", "user_id", "date", label)
     write_parquet(frame.with_columns(pl.Series(key, values[key]) for key in asked), out / f"{name}.parquet")
     log(f"{name}: predicted {len(table):,} rows of {table['date'].min()} to {table['date'].max()}")

@@ -62,13 +62,13 @@ def build(tables: Path, repo: Path, out: Path, config: FeaturesConfig, window: W
     days = days_to_join(tables / "exposures", window)
     exposures = read_days(tables / "exposures", days)
     log(f"{len(exposures):,} exposures on {len(days)} days, {days[0]} to {days[-1]}")
+    request = labelled(exposures, config.label)
     users, videos = (read_parquet(tables / f"{name}.parquet") for name in ("users", "videos"))
     # One snapshot more than there are days: what is known when the day after the last one begins.
     next_day = days[-1] + timedelta(days=1)
     source_rows = write_sources(exposures, users, videos, [*days, next_day], offset_hours, config, out / "sources")
     log(f"{sum(source_rows.values()):,} feature rows in {len(source_rows)} sources")
 
-    request = labelled(exposures, config.label)
     # Feast takes seconds to import; a wrong parameter or a missing file shows before that.
     from watchline.feature_store.join import join
     from watchline.feature_store.online import compare, evenly, materialise

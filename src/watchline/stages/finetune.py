@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,28 +23,17 @@ from watchline.finetuning.loop import FinetuneConfig, Finetuned, Finetuner
 from watchline.finetuning.page import CURVE_COLUMNS, HeldOut, finetune_metrics, finetune_page
 from watchline.models import load_model
 from watchline.report import write_json
-from watchline.stages import log, run_stage
+from watchline.stages import log, naming_rank, run_stage
 from watchline.training.distributed import Processes, process_group
 from watchline.training.fingerprint import fingerprint
 from watchline.training.seeding import seed_everything
 
 
-class RankError(ValueError):
-    """An expected failure, with the process it happened in."""
-
-
 def main(argv: list[str] | None = None) -> None:
     """Fine-tune; the first process writes the model, the metrics, the curves and the page."""
     args = _parser().parse_args(argv)
-    where = f"finetune, rank {os.environ.get('RANK', '0')} of {os.environ.get('WORLD_SIZE', '1')}"
-    try:
+    with naming_rank("finetune"):
         _run(args)
-    except (ValueError, KeyError, OSError) as error:
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        raise RankError(f"{where}: {text}") from error
-    except Exception as error:
-        error.add_note(where)
-        raise
 
 
 def _parser() -> argparse.ArgumentParser:

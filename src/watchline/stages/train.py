@@ -4,7 +4,7 @@
         --report reports/train/gr
 
 With `train.common.num_processes` above 1 the stage starts itself anew under torchrun, whose processes share every
-batch; under a torchrun of one's own (several machines) it joins that one.
+batch; under a torchrun of one's own (several machines, which then share `--runs` and `--features`) it joins that one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,20 @@ from watchline.data.splits import Window
 from watchline.data.tables import day_path, num_rows, scan_days
 from watchline.metrics import interval_metrics, mae, pit_coverage, rmse, xauc
 from watchline.models import model_module
-from watchline.models.base import STATISTIC_OF_METRIC, Fit, FitContext, WatchTimeModel
+from watchline.models.base import (
+    INTERVAL_ENDS,
+    INTERVAL_MASS,
+    STATISTIC_OF_METRIC,
+    Fit,
+    FitContext,
+    WatchTimeModel,
+)
 from watchline.models.common import CommonConfig
 from watchline.report import write_json
-from watchline.stages import log, run_stage
-from watchline.training.distributed import ALONE, Processes, process_group
+from watchline.stages import log, naming_rank, run_stage
+from watchline.training.distributed import ALONE, process_group
 from watchline.training.fingerprint import fingerprint
+from watchline.training.loop import hosted_shards
 from watchline.training.page import train_page, write_curves
 from watchline.training.seeding import seed_everything
 
@@ -44,13 +53,12 @@ def main(argv: list[str] | None = None) -> None:
     window, common = load_section(Window, "window"), load_section(CommonConfig, "train.common")
     module = model_module(args.model)
     config = load_section(module.CONFIG, f"train.{args.model}")
-    if common.num_processes > 1 and module.MODEL.distributed and "WORLD_SIZE" not in os.environ:
+    shared = module.MODEL.distributed
+    if shared and common.num_processes > 1 and "WORLD_SIZE" not in os.environ:
+        hosted_shards(config.num_shards, replace(ALONE, world_size=common.num_processes))
         _start_torchrun(common.num_processes, sys.argv[1:] if argv is None else argv)
-    with process_group(common.device) as processes:
-        if module.MODEL.distributed:
-            _run(args, window, common, config, module, processes)
-        elif processes.is_first:
-            _run(args, window, common, config, module, replace(ALONE, device=processes.device))
+    with naming_rank("train") if shared and "WORLD_SIZE" in os.environ else nullcontext():
+        _run(args, window, common, config, module)
 
 
 def _start_torchrun(num_processes: int, argv: Sequence[str]) -> None:
@@ -59,20 +67,24 @@ def _start_torchrun(num_processes: int, argv: Sequence[str]) -> None:
     os.execv(sys.executable, [sys.executable, *launcher, "-m", "watchline.stages.train", *argv])
 
 
-def _run(
-    args: argparse.Namespace, window: Window, common: CommonConfig, config: Config, module: Any, processes: Processes
-) -> None:
+def _run(args: argparse.Namespace, window: Window, common: CommonConfig, config: Config, module: Any) -> None:
     columns = Columns.read(args.features / "schema.json")
     train, valid = (scan_days(args.features / "table", window.split_days(split)) for split in ("train", "valid"))
-    run_dir = args.runs / run_name(args.model, args.features, window, common, config)
-    progress = log if processes.is_first else _quiet
     rows = {"train": num_rows(train), "valid": num_rows(valid)}
-    progress(
-        f"train {args.model}: {rows['train']:,} training rows, {rows['valid']:,} validation rows, "
-        f"on {processes.world_size} x {processes.device.type}"
-    )
-    seed_everything(common.seed, common.num_threads)
-    fit: Fit = module.fit(config, common, train, valid, columns, FitContext(run_dir, progress, processes))
+    with process_group(common.device) as processes:
+        if not module.MODEL.distributed:
+            if not processes.is_first:
+                return
+            processes = replace(ALONE, device=processes.device)
+        progress = log if processes.is_first else _quiet
+        progress(
+            f"train {args.model}: {rows['train']:,} training rows, {rows['valid']:,} validation rows, "
+            f"on {processes.world_size} x {processes.device.type}"
+        )
+        run_dir = args.runs / run_name(args.model, args.features, window, common, config, processes.world_size)
+        seed_everything(common.seed, common.num_threads)
+        fit: Fit = module.fit(config, common, train, valid, columns, FitContext(run_dir, progress, processes))
+    # The others are done: what follows is no work to share, and nobody waits for it.
     if processes.is_first:
         fit.model.save(args.out)
         _report(args, fit, config, rows, valid.collect(), columns)
@@ -109,24 +121,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run_name(model: str, features: Path, window: Window, common: CommonConfig, config: Config) -> str:
+def run_name(
+    model: str, features: Path, window: Window, common: CommonConfig, config: Config, num_processes: int
+) -> str:
+    """Name of the folder of checkpoints: only the same fit on as many processes finds them again."""
     days = window.split_days("train", "valid")
-    common_params = common.model_dump(mode="json", exclude={"num_processes"})  # it changes no result
-    params = {"common": common_params, "model": config.model_dump(mode="json")}
+    params = {key: part.model_dump(mode="json") for key, part in [("common", common), ("model", config)]}
+    params["common"]["num_processes"] = num_processes
     files = [features / "schema.json", *(day_path(features / "table", day) for day in days)]
     return fingerprint({"name": model, "days": days, **params}, files)
 
 
 def validation_metrics(model: WatchTimeModel, valid: pl.DataFrame, label: str) -> dict[str, Any]:
     """MAE, RMSE and XAUC on labelled rows, each of the statistic that fits it; of a distribution its 80 % interval."""
-    ends = ("quantile:0.1", "quantile:0.9") if model.has_quantiles else ()
+    ends = INTERVAL_ENDS if model.has_quantiles else ()
     predicted = model.predict(valid, (*STATISTIC_OF_METRIC.values(), *ends))
     truth = valid[label].to_numpy()
     found: dict[str, Any] = {
         name: metric(truth, predicted[STATISTIC_OF_METRIC[name]]) for name, metric in METRICS.items()
     }
     if model.has_quantiles:
-        pit = pit_coverage(*model.cumulative(valid), 0.8)
+        pit = pit_coverage(*model.cumulative(valid), INTERVAL_MASS)
         found["interval_80"] = {**interval_metrics(truth, *(predicted[end] for end in ends)), "coverage_pit": pit}
     return found
 

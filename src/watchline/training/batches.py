@@ -40,8 +40,13 @@ def steps_per_epoch(num_rows: int, batch_size: int) -> int:
     return -(-num_rows // batch_size)
 
 
+def is_validation_due(step: int, per_epoch: int, validations_per_epoch: int) -> bool:
+    """Whether `step` (from 1) ends one of the equal parts of an epoch after which a fit is validated."""
+    return step * validations_per_epoch // per_epoch > (step - 1) * validations_per_epoch // per_epoch
+
+
 def gather(table: EncodedTable, rows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Codes (B, F) int64, numbers (B, D) float32 and labels (B,) float64 of the given rows; needs labels."""
+    """Codes (B, F) int32, numbers (B, D) float32 and labels (B,) float64 of the given rows; needs labels."""
     if table.label_N is None:
         raise ValueError(f"training needs labels; the table of {len(table)} rows has no label column")
     arrays = table.categorical_NF[rows], table.numeric_ND[rows], table.label_N[rows]

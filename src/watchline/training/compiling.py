@@ -1,7 +1,7 @@
 """torch.compile for the parts of a network that say they are worth it.
 
 A module names its methods in `COMPILED`. Whole networks here have layouts that differ from batch to batch, which would
-be compiled anew each time; these parts see only one size that varies.
+be compiled anew each time; in training these parts see only one size that varies.
 """
 
 from __future__ import annotations
@@ -13,14 +13,21 @@ import torch
 from torch import nn
 
 
-@contextmanager
-def compiled_parts(network: nn.Module, active: bool) -> Iterator[None]:
-    """Within the block every method named in a submodule's `COMPILED` is compiled for any number of rows."""
-    methods = [(part, name) for part in network.modules() for name in getattr(part, "COMPILED", ())] if active else []
-    for part, name in methods:
-        setattr(part, name, torch.compile(getattr(part, name), dynamic=True))
-    try:
-        yield
-    finally:
-        for part, name in methods:
-            delattr(part, name)
+class CompiledParts:
+    """Every method named in a submodule's `COMPILED`, compiled for any number of rows; without `active` none."""
+
+    def __init__(self, network: nn.Module, active: bool) -> None:
+        parts = network.modules() if active else ()
+        named = [(part, name) for part in parts for name in getattr(part, "COMPILED", ())]
+        self.methods = [(part, name, torch.compile(getattr(part, name), dynamic=True)) for part, name in named]
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Within the block the network runs the compiled methods, outside it the plain ones (as decoding should)."""
+        for part, name, compiled in self.methods:
+            setattr(part, name, compiled)
+        try:
+            yield
+        finally:
+            for part, name, _ in self.methods:
+                delattr(part, name)

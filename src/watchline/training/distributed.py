@@ -9,10 +9,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+# A process that others wait for may encode a whole table meanwhile; one that dies is torchrun's to notice.
+_PATIENCE = timedelta(hours=6)
+
+
+class OtherProcessError(ValueError):
+    """Another process of the group failed; the message names its rank."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,7 @@ ALONE = Processes(0, 1, torch.device("cpu"))
 def process_group(device: str = "auto") -> Iterator[Processes]:
     """Join the group that torchrun's environment describes, and leave it at the end; alone without torchrun.
 
+    After an error the group is left to torchrun: taking it down waits for processes that may be inside a collective.
     `auto` takes CUDA when every local process can have a device of its own, and the CPU otherwise.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -50,11 +59,9 @@ def process_group(device: str = "auto") -> Iterator[Processes]:
     if world_size == 1:
         yield Processes(0, 1, where)
         return
-    dist.init_process_group("nccl" if on_cuda else "gloo", device_id=where if on_cuda else None)
-    try:
-        yield Processes(dist.get_rank(), world_size, where)
-    finally:
-        dist.destroy_process_group()
+    dist.init_process_group("nccl" if on_cuda else "gloo", timeout=_PATIENCE, device_id=where if on_cuda else None)
+    yield Processes(dist.get_rank(), world_size, where)
+    dist.destroy_process_group()
 
 
 def all_gather(tensor: Tensor) -> Tensor:
@@ -75,11 +82,11 @@ def all_reduce_sum(tensor: Tensor) -> None:
 def raise_together(error: Exception | None, device: torch.device | None = None) -> None:
     """Raise on every process when any of them failed, so that none waits for one that has gone.
 
-    Raises `error` itself where it happened and RuntimeError naming the ranks elsewhere.
+    Raises `error` itself where it happened and OtherProcessError naming the ranks elsewhere.
     """
     failed = torch.tensor([0 if error is None else 1], device=device)
     ranks = all_gather(failed).flatten().nonzero().flatten().tolist()
     if error is not None:
         raise error
     if ranks:
-        raise RuntimeError(f"stopped because rank {', '.join(map(str, ranks))} failed; its own message says why")
+        raise OtherProcessError(f"stopped because rank {', '.join(map(str, ranks))} failed; its own message says why")

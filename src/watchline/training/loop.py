@@ -17,7 +17,7 @@ from watchline.data.encoding import EncodedTable
 from watchline.metrics import mae, xauc
 from watchline.models.base import FitContext
 from watchline.training.averaging import Average
-from watchline.training.batches import Network, gather, predict_table, steps_per_epoch
+from watchline.training.batches import Network, gather, is_validation_due, predict_table, steps_per_epoch
 from watchline.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -27,7 +27,7 @@ from watchline.training.checkpoint import (
     save_checkpoint,
     with_prefix,
 )
-from watchline.training.compiling import compiled_parts
+from watchline.training.compiling import CompiledParts
 from watchline.training.distributed import Processes, all_reduce_sum
 from watchline.training.gradients import Gradients
 from watchline.training.order import shuffled
@@ -106,6 +106,7 @@ class Loop:
             network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
         self.gradients = Gradients(network.parameters())
+        self.compiled = CompiledParts(network, config.compile)
         self.average = Average(network.parameters(), config.average_decay)
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
@@ -117,22 +118,17 @@ class Loop:
         self._resume()
         progress = self.progress
         started, first_step = time.perf_counter(), progress.step
-        with compiled_parts(self.module, self.config.compile):
-            while progress.step < self.total_steps and not progress.stopped:
+        while progress.step < self.total_steps and not progress.stopped:
+            with self.compiled.in_place():
                 self._step()
-                if self._is_validation_due():
-                    speed = (progress.step - first_step) * self.config.batch_size / (time.perf_counter() - started)
-                    with self.average.in_place():
-                        self._validate(speed)
-                    self._save()
-                    started, first_step = time.perf_counter(), progress.step
+            if is_validation_due(progress.step, self.per_epoch, self.config.validations_per_epoch):
+                speed = (progress.step - first_step) * self.config.batch_size / (time.perf_counter() - started)
+                with self.average.in_place():
+                    self._validate(speed)
+                self._save()
+                started, first_step = time.perf_counter(), progress.step
         self.module.load_state_dict(self.best)
         return progress
-
-    def _is_validation_due(self) -> bool:
-        """After each of `validations_per_epoch` equal parts of an epoch, the last of them its end."""
-        parts, step = self.config.validations_per_epoch, self.progress.step
-        return step * parts // self.per_epoch > (step - 1) * parts // self.per_epoch
 
     def _step(self) -> None:
         progress, config = self.progress, self.config
@@ -189,14 +185,14 @@ class Loop:
         predicted = predict_table(
             self.network, self.valid, ("median", "expected_rank"), self.predict_batch_size, self.device, self.processes
         )
-        label, median = self.valid.restore(label), self.valid.restore(predicted["median"])
+        label, (median, score) = self.valid.restore(label), self.valid.restore_predictions(predicted)
         row = {
             "step": progress.step,
             "epoch": round(progress.step / self.per_epoch, 6),
             "train_loss": train_loss,
             "valid_loss": self._validation_loss(),
             "valid_mae_s": mae(label, median),
-            "valid_xauc": xauc(label, predicted["expected_rank"] if self.valid.per_N is None else median),
+            "valid_xauc": xauc(label, score),
         }
         progress.curves.append(row)
         if row[self.config.stop_on] < progress.best:

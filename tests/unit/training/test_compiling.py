@@ -9,7 +9,7 @@ from tests.helpers.gr_networks import small_config
 from watchline.codec import Vocabulary
 from watchline.models.encoder import EncoderConfig, FeatureEncoder
 from watchline.models.gr.network import GRNetwork
-from watchline.training.compiling import compiled_parts
+from watchline.training.compiling import CompiledParts
 
 
 def build() -> GRNetwork:
@@ -37,7 +37,7 @@ def loss_and_gradient(network: GRNetwork, rows: int) -> tuple[torch.Tensor, torc
 def test_losses_and_gradients_are_those_of_the_plain_network():
     network = build()
     plain = [loss_and_gradient(network, rows) for rows in (24, 37)]
-    with compiled_parts(network, active=True):
+    with CompiledParts(network, active=True).in_place():
         assert "forward" in vars(network.encoder)
         compiled = [loss_and_gradient(network, rows) for rows in (24, 37)]
     for (loss, gradient), (other_loss, other_gradient) in zip(plain, compiled):
@@ -48,6 +48,6 @@ def test_losses_and_gradients_are_those_of_the_plain_network():
 def test_nothing_stays_compiled():
     network = build()
     names = list(vars(network.encoder))
-    with compiled_parts(network, active=True):
+    with CompiledParts(network, active=True).in_place():
         pass
     assert list(vars(network.encoder)) == names

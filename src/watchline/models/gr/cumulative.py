@@ -31,6 +31,7 @@ def cumulative(decoder: Decoder, vocabulary: Vocabulary, memory_BD: Tensor, labe
     below, own = _along_rows(packed, below_P, probability_PC.gather(1, target_P1).squeeze(1))
     below_B, own_B = torch.empty_like(below), torch.empty_like(own)
     below_B[packed.order_B], own_B[packed.order_B] = below, own
+    below_B = below_B.clamp(max=1.0)  # a sum of probabilities can come out a rounding above 1
     return below_B, (below_B + own_B).clamp(max=1.0)
 
 

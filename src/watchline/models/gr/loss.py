@@ -26,7 +26,8 @@ def window_values(probability_NC: Tensor, class_value_C: Tensor, window: int, re
     classes_C = torch.arange(last + 1, device=best_N.device)
     inside_NC = (classes_C >= low_N[:, None]) & (classes_C <= high_N[:, None])
     weight_NC = probability_NC * inside_NC
-    value_N = weight_NC @ class_value_C.to(weight_NC.dtype)
+    # No matrix product: under autocast it would round seconds to the three digits of bfloat16.
+    value_N = (weight_NC * class_value_C.to(weight_NC.dtype)).sum(dim=1)
     if renormalised:
         value_N = value_N / weight_NC.sum(dim=1).clamp(min=1e-12)
     return value_N * (best_N != EOS)

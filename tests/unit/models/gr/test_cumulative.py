@@ -66,3 +66,14 @@ def test_of_labels_drawn_from_the_model_the_transform_covers_its_mass_where_inte
     quantile = network.predict(*(part[which] for part in rows()), ["quantile:0.1", "quantile:0.9"])
     assert abs(pit_coverage(*(part.numpy() for part in at(network, label_B, which))) - 0.8) < 0.01
     assert interval_coverage(label_B, quantile["quantile:0.1"], quantile["quantile:0.9"]) > 0.85
+
+
+@torch.no_grad()
+def test_saturated_distributions_stay_within_0_and_1():
+    """Sums of probabilities round; a coverage measured from them must not stumble over that."""
+    network = small_network(small_config())
+    network.decoder.head.weight.mul_(20)
+    for units in ALL_LABELS:
+        below_B, upto_B = at(network, torch.full((len(rows()[0]),), units * VOCABULARY.unit_s, dtype=torch.float64))
+        assert (below_B <= upto_B).all() and upto_B.max() <= 1
+        assert 0 <= pit_coverage(below_B.numpy(), upto_B.numpy()) <= 1

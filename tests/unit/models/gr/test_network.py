@@ -236,3 +236,11 @@ def test_rank_scores_are_lowest_on_average_at_the_true_distribution():
     best = expected(truth.log())
     for shift in np.random.default_rng(0).normal(0, 0.3, (50, 4)):
         assert expected(truth.log() + torch.from_numpy(shift)) > best
+
+
+def test_windowed_values_keep_their_seconds_under_bfloat16_autocast():
+    probability = torch.tensor([[0.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0]])
+    value = torch.tensor([0.0, 57.3, 1001.0, 1003.0])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = window_values(probability, value, 0, False)
+    assert torch.allclose(found, torch.tensor([1003.0, 57.3]))
