@@ -47,17 +47,15 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
 
 
+def run(project: Path, arguments: list[str], check: bool = True) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        arguments, cwd=project, env=environment(), capture_output=True, text=True, check=check, timeout=240
+    )
+
+
 def train(project: Path, num_processes: int, model: str = "gr", check: bool = True) -> subprocess.CompletedProcess[str]:
     set_processes(project, num_processes)
-    return subprocess.run(
-        command(model, f"{model}{num_processes}"),
-        cwd=project,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=check,
-        timeout=240,
-    )
+    return run(project, command(model, f"{model}{num_processes}"), check)
 
 
 @pytest.fixture(scope="module")
@@ -99,16 +97,7 @@ def test_killed_while_training_and_repeated_they_give_the_same_bytes(project: Pa
     process.kill()
     process.wait()
     assert not (project / "killed/model").exists()
-    again = subprocess.run(
-        command("gr", "killed"),
-        cwd=project,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=240,
-    )
-    assert "continuing from step" in again.stdout
+    assert "continuing from step" in run(project, command("gr", "killed")).stdout
     assert contents(project / "killed") == contents(project / "gr1")
 
 
@@ -117,16 +106,7 @@ def test_a_model_that_cannot_share_a_fit_is_fitted_by_the_first_process_alone(pr
     assert "on 1 x cpu" in train(project, 2, "lightgbm").stdout
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "watchline.stages.train"]
     _, _, _, *arguments = command("lightgbm", "torchrun")
-    done = subprocess.run(
-        [sys.executable, *launcher, *arguments],
-        cwd=project,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=240,
-    )
-    assert done.stdout.count("training rows") == 1
+    assert run(project, [sys.executable, *launcher, *arguments]).stdout.count("training rows") == 1
     assert contents(project / "torchrun") == contents(project / "lightgbm2")
 
 
