@@ -9,13 +9,11 @@ test days choose nothing. `--set` passes Hydra overrides. About 40 s a fit on on
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import multiprocessing
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -30,8 +28,9 @@ if __name__ in ("__main__", "__mp_main__"):
 
 import numpy as np
 
-from benchmarks.quality import METRICS, WINDOW, build_features, compose
-from watchline.config import parse, read_params
+from benchmarks import excerpt
+from benchmarks.quality import METRICS
+from watchline.config import parse
 from watchline.data.columns import Columns
 from watchline.data.splits import Window
 from watchline.data.tables import read_days
@@ -66,20 +65,11 @@ class Trial:
 
 def main() -> None:
     """Fit everything, write the page, print the trials as lines of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--raw", type=Path, help="folder or archive of KuaiRand-Pure")
-    source.add_argument("--features", type=Path, help="data/features of an earlier run")
+    parser = excerpt.parser(__doc__, overrides=["features.freshness=event"])
     parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
-    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--set", nargs="*", default=["features.freshness=event"], dest="overrides")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        work = Path(scratch)
-        compose(work, [*WINDOW, "window.train_days=7", *arguments.overrides], arguments.raw)
-        features = arguments.features or build_features(work, arguments.raw.resolve())
-        params = read_params(work / "params.yaml")
+    with excerpt.prepared(arguments) as (params, features):
         trials = run(params, features, arguments.seeds, arguments.jobs)
     arguments.out.write_text(page(trials, params, arguments.overrides))
 

@@ -10,32 +10,30 @@ output is one JSON object: figure -> value, target, unit, better.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    root = Path(__file__).resolve().parents[1]
+    sys.path[:0] = [str(root), str(root / "src")]
+
 import numpy as np
 import polars as pl
 
-from watchline.config import parse, read_params
+from benchmarks import excerpt
+from watchline.config import parse
 from watchline.data.columns import Columns
 from watchline.data.splits import Window
 from watchline.data.tables import read_days
 from watchline.metrics import BOOTSTRAP_METRICS, mae, paired_bootstrap, pit_coverage, rmse, xauc
 from watchline.models import model_module
-from watchline.models.base import STATISTIC_OF_METRIC, FitContext
+from watchline.models.base import STATISTIC_OF_METRIC, DistributionModel, FitContext
 from watchline.models.common import CommonConfig
 from watchline.training.seeding import seed_everything
 
-ROOT = Path(__file__).resolve().parent.parent
-WINDOW = ["window.end=2022-05-04", "window.eval_days=2", "window.finetune_days=0", "window.valid_days=1"]
 METRICS = {"mae_s": mae, "rmse_s": rmse, "xauc": xauc}
 # METHODS: the mean of the log is the other statistic that orders well; validation picks between them.
 RANKING = ("expected_rank", "mean_log")
@@ -44,46 +42,11 @@ Predictions = dict[str, np.ndarray]
 
 def main() -> None:
     """Build the features if need be, fit, predict, compare, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--raw", type=Path, help="folder or archive of KuaiRand-Pure")
-    source.add_argument("--features", type=Path, help="data/features of an earlier run")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = excerpt.parser(__doc__, overrides=[])
     parser.add_argument("--models", nargs="+", default=["lightgbm", "gr"], help="the first is the baseline")
-    parser.add_argument("--set", nargs="*", default=[], dest="overrides", help="Hydra overrides")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        work = Path(scratch)
-        compose(work, [*WINDOW, "window.train_days=7", *arguments.overrides], arguments.raw)
-        features = arguments.features or build_features(work, arguments.raw.resolve())
-        params = read_params(work / "params.yaml")
+    with excerpt.prepared(arguments) as (params, features):
         report(run(params, features, arguments.models, arguments.seeds))
-
-
-def compose(work: Path, overrides: list[str], raw: Path | None) -> None:
-    """Write params.yaml of the run into `work`."""
-    sys.path.insert(0, str(ROOT))
-    from pipelines.params import compose_params
-
-    compose_params(
-        ROOT, ["ingest=kuairand", *([f"ingest.path={raw}"] if raw else []), *overrides], work / "params.yaml"
-    )
-
-
-def build_features(work: Path, raw: Path) -> Path:
-    """Run the first three stages as programs in `work`; returns its feature folder."""
-    shutil.copytree(ROOT / "features", work / "features")
-    tables, clean, features = (work / "data" / name for name in ("ingest", "validate", "features"))
-    steps = {
-        "ingest": ["--raw", raw, "--out", tables],
-        "validate": ["--tables", tables, "--out", clean, "--quarantine", work / "data/quarantine"],
-        "features": ["--tables", clean, "--repo", "features", "--out", "data/features"],
-    }
-    for stage, paths in steps.items():
-        command = [sys.executable, "-m", f"watchline.stages.{stage}", *map(str, paths), "--report", f"reports/{stage}"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-        subprocess.run(command, cwd=work, env=environment, check=True, stdout=sys.stderr)
-    return features
 
 
 def run(params: dict[str, Any], features: Path, models: list[str], num_seeds: int) -> dict[str, Any]:
@@ -128,7 +91,7 @@ def fit_one(
     predicted = model.predict(test, tuple(dict.fromkeys(statistics.values())))
     predictions = {metric: predicted[statistic] for metric, statistic in statistics.items()}
     metrics = {metric: METRICS[metric](label, values) for metric, values in predictions.items()}
-    if model.has_quantiles:
+    if isinstance(model, DistributionModel):
         metrics["valid_coverage_80"] = pit_coverage(*model.cumulative(valid), 0.8)
         metrics["test_coverage_80"] = pit_coverage(*model.cumulative(test), 0.8)
     print(

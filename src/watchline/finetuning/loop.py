@@ -24,7 +24,7 @@ from watchline.adapters.spectrum import Update, measure_update
 from watchline.data.encoding import EncodedTable
 from watchline.metrics import mae, xauc
 from watchline.models.base import Progress
-from watchline.training.batches import Network, gather, is_validation_due
+from watchline.training.batches import Network, dealt_batches, gather, is_validation_due
 from watchline.training.checkpoint import Checkpoint, load_checkpoint, of_prefix, save_checkpoint, with_prefix
 from watchline.training.distributed import Processes, all_gather
 from watchline.training.order import shuffled
@@ -212,12 +212,10 @@ class Finetuner:
         """
         values_3N = np.zeros((3, len(self.held_out)))
         self.module.eval()
-        starts = range(0, len(self.held_out), self.config.validation_batch_size)
+        size = self.config.validation_batch_size
         with torch.no_grad():
-            for number, start in enumerate(starts):
-                if number % self.processes.world_size == self.processes.rank:
-                    stop = min(start + self.config.validation_batch_size, len(self.held_out))
-                    self._measure_batch(np.arange(start, stop), number, values_3N[:, start:stop])
+            for number, rows in dealt_batches(len(self.held_out), size, self.processes):
+                values_3N[:, rows] = self._measure_batch(rows, number)
         gathered = all_gather(torch.from_numpy(values_3N).to(self.processes.device))
         summed: np.ndarray = gathered.sum(dim=0).cpu().numpy()  # the others' rows are zeros
         return summed
@@ -228,12 +226,12 @@ class Finetuner:
         predicted = dict(zip(STATISTICS, self._measure_held_out()))
         return dict(zip(STATISTICS, self.held_out.restore_predictions(predicted)))
 
-    def _measure_batch(self, rows: np.ndarray, number: int, out_3B: np.ndarray) -> None:
+    def _measure_batch(self, rows: np.ndarray, number: int) -> np.ndarray:
+        """Median, expected rank and the batch's mean loss of each of the given held-out rows, (3, rows) float64."""
         categorical, numeric, _ = gather(self.held_out, rows, self.processes.device)
         predicted = self.network.predict(categorical, numeric, STATISTICS)
-        for i, name in enumerate(STATISTICS):
-            out_3B[i] = predicted[name].double().cpu().numpy()
-        out_3B[2] = float(self._loss(rows, self.held_out, self._seed(_VALIDATION, number)))
+        loss = float(self._loss(rows, self.held_out, self._seed(_VALIDATION, number)))
+        return np.stack([*(predicted[name].double().cpu().numpy() for name in STATISTICS), np.full(len(rows), loss)])
 
     def _mean_train_loss(self) -> dict[str, float]:
         """Mean over the rows of all slices since the last validation; nothing before the first step."""

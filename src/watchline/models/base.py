@@ -48,13 +48,12 @@ class WatchTimeModel(ABC):
     """Abstract model. Subclasses are final; they name themselves and the statistics they can give."""
 
     name: ClassVar[str]
-    has_quantiles: ClassVar[bool] = False  # whether `predict` knows `quantile:Q` for every Q between 0 and 1
     distributed: ClassVar[bool] = False  # whether processes can share a fit; else the first one does it alone
 
     @property
     @abstractmethod
     def statistics(self) -> tuple[str, ...]:
-        """What `predict` knows by name: `median`, `mean`, `expected_rank`, ... (see `has_quantiles` for others)."""
+        """What `predict` knows by name: `median`, `mean`, `expected_rank`, ... (more in `DistributionModel`)."""
 
     @abstractmethod
     def predict(self, table: pl.DataFrame, statistics: Sequence[str]) -> dict[str, np.ndarray]:
@@ -64,13 +63,6 @@ class WatchTimeModel(ABC):
         Raises KeyError for a statistic or column the model does not have.
         """
 
-    def cumulative(self, table: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """F(y-) and F(y) of the label y of each labelled row (rows,): the predicted probability below and up to it.
-
-        Raises NotImplementedError for a model without quantiles.
-        """
-        raise NotImplementedError(f"{self.name} predicts no distribution")
-
     @abstractmethod
     def save(self, directory: Path) -> None:
         """Write safetensors and JSON into `directory` (made if missing), `model.json` holding {"model": name}."""
@@ -79,3 +71,11 @@ class WatchTimeModel(ABC):
     @abstractmethod
     def load(cls, directory: Path) -> Self:
         """Read what `save` wrote; raises ValueError naming the file when it is not a model of this class."""
+
+
+class DistributionModel(WatchTimeModel):
+    """Abstract model of the whole distribution: `predict` also knows `quantile:Q` for every Q between 0 and 1."""
+
+    @abstractmethod
+    def cumulative(self, table: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """F(y-) and F(y) of the label y of each labelled row (rows,): the predicted probability below and up to it."""

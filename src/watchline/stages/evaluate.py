@@ -22,7 +22,7 @@ from watchline.evaluation.measure import STATISTICS, EvaluateConfig, Evaluation,
 from watchline.evaluation.page import build_page
 from watchline.metrics import pit_coverage
 from watchline.models import load_model
-from watchline.models.base import INTERVAL_ENDS, INTERVAL_MASS, WatchTimeModel
+from watchline.models.base import INTERVAL_ENDS, INTERVAL_MASS, DistributionModel, WatchTimeModel
 from watchline.report import write_json
 from watchline.stages import log, run_stage
 from watchline.training.seeding import seed_everything
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     pit = {
         name: pit_coverage(*model.cumulative(table), INTERVAL_MASS)
         for name, model in models.items()
-        if model.has_quantiles
+        if isinstance(model, DistributionModel)
     }
     evaluation = Evaluation(table[columns.label].to_numpy(), table["user_id"].to_numpy(), predictions, pit)
 
@@ -95,7 +95,7 @@ def predict(model: WatchTimeModel, name: str, table: pl.DataFrame, label: str, o
 
     Written as OUT/NAME.parquet. Raises ValueError for predictions that are not finite.
     """
-    asked = (*STATISTICS, *INTERVAL_ENDS) if model.has_quantiles else STATISTICS
+    asked = (*STATISTICS, *INTERVAL_ENDS) if isinstance(model, DistributionModel) else STATISTICS
     values = model.predict(table, asked)
     broken = {key: int((~np.isfinite(values[key])).sum()) for key in asked if not np.isfinite(values[key]).all()}
     if broken:

@@ -31,6 +31,7 @@ from watchline.models.base import (
     INTERVAL_ENDS,
     INTERVAL_MASS,
     STATISTIC_OF_METRIC,
+    DistributionModel,
     Fit,
     FitContext,
     WatchTimeModel,
@@ -134,13 +135,13 @@ def run_name(
 
 def validation_metrics(model: WatchTimeModel, valid: pl.DataFrame, label: str) -> dict[str, Any]:
     """MAE, RMSE and XAUC on labelled rows, each of the statistic that fits it; of a distribution its 80 % interval."""
-    ends = INTERVAL_ENDS if model.has_quantiles else ()
+    ends = INTERVAL_ENDS if isinstance(model, DistributionModel) else ()
     predicted = model.predict(valid, (*STATISTIC_OF_METRIC.values(), *ends))
     truth = valid[label].to_numpy()
     found: dict[str, Any] = {
         name: metric(truth, predicted[STATISTIC_OF_METRIC[name]]) for name, metric in METRICS.items()
     }
-    if model.has_quantiles:
+    if isinstance(model, DistributionModel):
         pit = pit_coverage(*model.cumulative(valid), INTERVAL_MASS)
         found["interval_80"] = {**interval_metrics(truth, *(predicted[end] for end in ends)), "coverage_pit": pit}
     return found

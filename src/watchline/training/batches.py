@@ -5,11 +5,12 @@ B rows of a batch, N rows of the table.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from watchline.data.encoding import EncodedTable
@@ -45,6 +46,15 @@ def is_validation_due(step: int, per_epoch: int, validations_per_epoch: int) -> 
     return step * validations_per_epoch // per_epoch > (step - 1) * validations_per_epoch // per_epoch
 
 
+def dealt_batches(
+    num_rows: int, batch_size: int, processes: Processes = ALONE
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Number and rows of each batch of consecutive rows that falls to this process; they are dealt in turn."""
+    for number, start in enumerate(range(0, num_rows, batch_size)):
+        if number % processes.world_size == processes.rank:
+            yield number, np.arange(start, min(start + batch_size, num_rows))
+
+
 def gather(table: EncodedTable, rows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Codes (B, F) int32, numbers (B, D) float32 and labels (B,) float64 of the given rows; needs labels."""
     if table.label_N is None:
@@ -72,14 +82,12 @@ def predict_table(
     module.eval()
     values_SN = torch.zeros((len(statistics), len(table)), dtype=torch.float64)
     with torch.inference_mode():
-        for number, start in enumerate(range(0, len(table), batch_size)):
-            if number % processes.world_size == processes.rank:
-                rows = slice(start, min(start + batch_size, len(table)))
-                arrays = table.categorical_NF[rows], table.numeric_ND[rows]
-                categorical, numeric = (torch.from_numpy(np.array(array)).to(device) for array in arrays)
-                predicted = network.predict(categorical, numeric, statistics)
-                for name, values_N in zip(statistics, values_SN):
-                    values_N[rows] = predicted[name].double().cpu()
+        for _, rows in dealt_batches(len(table), batch_size, processes):
+            arrays = table.categorical_NF[rows], table.numeric_ND[rows]
+            categorical, numeric = (torch.from_numpy(array).to(device) for array in arrays)
+            predicted = network.predict(categorical, numeric, statistics)
+            for name, values_N in zip(statistics, values_SN):
+                values_N[rows] = predicted[name].double().cpu()
     module.train(was_training)
     if processes.world_size > 1:
         values_SN = all_gather(values_SN.to(device)).sum(dim=0).cpu()  # the others' rows are zeros

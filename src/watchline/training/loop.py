@@ -17,7 +17,14 @@ from watchline.data.encoding import EncodedTable
 from watchline.metrics import mae, xauc
 from watchline.models.base import FitContext
 from watchline.training.averaging import Average
-from watchline.training.batches import Network, gather, is_validation_due, predict_table, steps_per_epoch
+from watchline.training.batches import (
+    Network,
+    dealt_batches,
+    gather,
+    is_validation_due,
+    predict_table,
+    steps_per_epoch,
+)
 from watchline.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -210,16 +217,15 @@ class Loop:
         self.module.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         with torch.no_grad():
-            for number, start in enumerate(range(0, len(self.valid), self.predict_batch_size)):
-                if number % self.processes.world_size == self.processes.rank:
-                    rows = np.arange(start, min(start + self.predict_batch_size, len(self.valid)))
-                    loss = self.network.loss(
-                        *gather(self.valid, rows, self.device),
-                        step=self.total_steps,
-                        total_steps=self.total_steps,
-                        generator=None,
-                    )
-                    sums += torch.stack([loss.double() * len(rows), loss.new_tensor(len(rows)).double()])
+            for _, rows in dealt_batches(len(self.valid), self.predict_batch_size, self.processes):
+                loss = self.network.loss(
+                    *gather(self.valid, rows, self.device),
+                    step=self.total_steps,
+                    total_steps=self.total_steps,
+                    generator=None,
+                )
+                sums[0] += loss.double() * len(rows)
+                sums[1] += len(rows)
         all_reduce_sum(sums)
         return float(sums[0] / sums[1])
 

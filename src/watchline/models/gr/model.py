@@ -17,13 +17,13 @@ from safetensors.torch import load_file, save_file
 from watchline.codec import Vocabulary, describe, fit_vocabulary
 from watchline.data.columns import Columns
 from watchline.data.encoding import EncodedTable, Table, TableEncoder
-from watchline.models.base import Fit, FitContext, WatchTimeModel
+from watchline.models.base import DistributionModel, Fit, FitContext
 from watchline.models.common import CommonConfig
 from watchline.models.encoder import EncoderConfig, FeatureEncoder
 from watchline.models.gr.network import GRConfig, GRNetwork
 from watchline.models.gr.ratio import restore_statistics, statistics_of_ratio
 from watchline.models.ranks import LabelRanks
-from watchline.training.batches import gather, predict_table
+from watchline.training.batches import dealt_batches, gather, predict_table
 from watchline.training.loop import LoopConfig, fit_network
 from watchline.training.prepare import encode_tables
 
@@ -41,11 +41,10 @@ class GRFitConfig(GRConfig, LoopConfig):
         return GRConfig(**{name: getattr(self, name) for name in GRConfig.model_fields})
 
 
-class GRModel(WatchTimeModel):
+class GRModel(DistributionModel):
     """A trained GR network with the coding of its inputs; final."""
 
     name: ClassVar[str] = "gr"
-    has_quantiles: ClassVar[bool] = True
     distributed: ClassVar[bool] = True
 
     def __init__(
@@ -88,10 +87,10 @@ class GRModel(WatchTimeModel):
     def cumulative(self, table: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """F(y-) and F(y) of the label y of each labelled row (rows,): the predicted probability below and up to it."""
         rows, device = self.encoder.transform(table), next(self.network.parameters()).device
-        starts = range(0, len(rows), self.predict_batch_size)
-        batches = (np.arange(i, min(i + self.predict_batch_size, len(rows))) for i in starts)
-        parts = [torch.stack(self.network.cumulative(*gather(rows, batch, device))).cpu() for batch in batches]
-        below_N, upto_N = torch.cat(parts, dim=1).numpy() if parts else np.zeros((2, 0))
+        found_2N = np.zeros((2, len(rows)))
+        for _, batch in dealt_batches(len(rows), self.predict_batch_size):
+            found_2N[:, batch] = torch.stack(self.network.cumulative(*gather(rows, batch, device))).cpu().numpy()
+        below_N, upto_N = found_2N
         return below_N, upto_N
 
     def save(self, directory: Path) -> None:
