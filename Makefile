@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LLM_STAMP := $(VENV)/.llm
 PORT := 4200
 REPORTS_PORT := 4201
 
@@ -12,7 +13,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint params flow ui bench lock clean
+.PHONY: help setup llm repro test lint params flow ui bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,12 +29,18 @@ $(STAMP): requirements/lock.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+llm: $(LLM_STAMP)  ## add what recipes/llm_sft needs (data sets of the hub, lm-evaluation-harness)
+
+$(LLM_STAMP): requirements/llm.txt $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/llm.txt
+	@touch $@
+
 repro: setup  ## run every stage whose inputs changed, then read reports/index.html
 	@dvc repro
 	@echo "open reports/index.html"
 
-test: setup  ## run the tests
-	@OMP_NUM_THREADS=1 python -m pytest
+test: setup llm  ## run the tests, two at a time
+	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile
 
 lint: setup  ## ruff on everything, mypy on the core
 	@ruff check .
@@ -52,9 +59,12 @@ ui: setup  ## Prefect server, daily deployment and report server on 127.0.0.1, u
 bench: setup  ## measure GR against the plain reference (one core, some minutes)
 	@python benchmarks/gr.py
 
-lock: setup  ## compile requirements/lock.txt anew from requirements/default.in (needs uv)
+lock: setup  ## compile requirements/lock.txt and llm.txt anew from their .in files (needs uv)
 	@uv pip compile requirements/default.in --universal --python-version 3.11 --excludes requirements/exclude.txt \
 		--no-emit-index-url --no-annotate --no-header --quiet --output-file requirements/lock.txt
+	@uv pip compile requirements/llm.in --constraints requirements/lock.txt --universal --python-version 3.11 \
+		--excludes requirements/exclude.txt --no-emit-index-url --no-annotate --no-header --quiet \
+		--output-file requirements/llm.txt
 
 clean:  ## remove .venv, caches and local state (data, models and reports stay in DVC's cache)
 	@rm -rf $(VENV) .prefect runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -44,8 +44,8 @@ def test_every_step_makes_exactly_one_collective(processes: Results) -> None:
         assert facts["steps"] == [{"all_gather_single": 1}] * 10
 
 
-def test_bases_are_broadcast_once_for_each_weight(processes: Results) -> None:
-    assert [facts["setup"] for _, facts in processes] == [{"broadcast": 3}] * len(processes)
+def test_bases_are_broadcast_once_from_each_process_that_has_some(processes: Results) -> None:
+    assert [facts["setup"] for _, facts in processes] == [{"broadcast": min(3, len(processes))}] * len(processes)
 
 
 def test_over_rank_raises_on_every_rank(processes: Results) -> None:

@@ -13,13 +13,13 @@ optimizer (optimizer.py) turns them into steps of the full W, so the forward pas
     optimizer.step()                              # one collective; every process ends with the same weights
 """
 
-# m outputs, n inputs, r rank of a slice, K slices, h slices hosted by this process, P numbers of a slice in all weights
+# m outputs, n inputs, r rank of a slice, K slices, h slices hosted by this process, B rows of a pass,
+# P numbers of a slice in all weights
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Annotated, Any, Literal
 
 import torch
@@ -31,26 +31,36 @@ from torch.nn import functional
 
 from watchline.adapters.bases import Method, balanced_bases
 from watchline.adapters.collective import Collective
+from watchline.adapters.master import Master
+from watchline.adapters.shards import Shards
 from watchline.adapters.targets import Layer, lay_out, select_linears
 from watchline.config import Config
 
 DecayRate = Annotated[float, Field(ge=0, lt=1)]
+Others = Literal["frozen", "data_parallel"]
 
 
 class HDPiSSAConfig(Config):
     """What is adapted and how; numbers of processes are no part of it."""
 
+    method: Literal["hd_pissa"] = "hd_pissa"
     rank: int = Field(ge=1, description="singular triples of one slice (r)")
     num_slices: int = Field(ge=1, description="slices of every weight (K), each with its own rows of a step")
     targets: tuple[str, ...] = Field(min_length=1, description="globs on module names or their last parts; * is all")
+    others: Others = Field("frozen", description="all parameters but the targeted weights: frozen, or left trainable")
     bases: Method = Field("eigh", description="exact by eigh of the Gram matrix or svd in float64, or randomised")
     lowrank_iterations: int = Field(4, ge=0, description="power iterations of bases=lowrank")
-    reduce: Literal["local"] = Field("local", description="a slice's gradient comes from its own rows, as in the paper")
+    reduce: Literal["local", "mean"] = Field(
+        "local", description="a slice's gradient comes from its own rows, as in the paper, or from the rows of all"
+    )
     over_rank: Literal["error", "clamp"] = Field("error", description="when num_slices * rank > min(m, n)")
     alpha: float | None = Field(None, gt=0, description="scale of the update times rank; None is rank, a scale of 1")
     betas: tuple[DecayRate, DecayRate] = Field((0.9, 0.999), description="Adam's decay rates of its two moments")
     eps: float = Field(1e-8, gt=0, description="Adam's floor under the root of the second moment")
     comm_dtype: Literal["native", "bfloat16"] = Field("native", description="what the steps travel and are applied in")
+    master: Master = Field(
+        "fp32", description="how a bfloat16 weight takes small updates: float32 copy, Kahan sum, stochastic rounding"
+    )
 
     @property
     def scale(self) -> float:
@@ -61,55 +71,41 @@ class HDPiSSAConfig(Config):
 class Adapters:
     """The adapted weights of one model: layout, bases, captured gradients and which slice is being fed.
 
-    `bases` is (K, P), `gradients` (h, P): per weight A_j (r, n) then B_j^T (r, m), flat, weights one after another.
+    `bases` is (K, P): per weight A_j (r, n) then B_j^T (r, m), flat, weights one after another, in float32 or the wider
+    dtype of the weights. `gradients` holds raw sums in the same layout: (h, P) with reduce=local, where slice j sees
+    the rows of shard j, and (K, P) with reduce=mean, where every slice sees the rows of all shards hosted here.
     """
 
     def __init__(self, config: HDPiSSAConfig, layers: list[Layer], collective: Collective) -> None:
-        if config.num_slices % collective.size:
-            raise ValueError(
-                f"num_slices={config.num_slices} does not divide over {collective.size} processes; "
-                f"use a number of processes that divides it"
-            )
-        self.config = config
-        self.layers = layers
-        self.collective = collective
-        hosted = config.num_slices // collective.size
-        self.hosted_slices = range(collective.rank * hosted, (collective.rank + 1) * hosted)
+        self.config, self.layers, self.collective = config, layers, collective
+        self.shards = Shards(config.num_slices, collective)
         reference, size = layers[0].weight, layers[-1].stop
-        self.bases = torch.zeros(config.num_slices, size, dtype=reference.dtype, device=reference.device)
-        self.gradients = torch.zeros(hosted, size, dtype=reference.dtype, device=reference.device)
-        self.num_backwards = [0] * hosted
+        dtype = torch.promote_types(reference.dtype, torch.float32)
+        self.bases = torch.zeros(config.num_slices, size, dtype=dtype, device=reference.device)
+        rows = config.num_slices if config.reduce == "mean" else len(self.shards.hosted)
+        self.gradients = torch.zeros(rows, size, dtype=dtype, device=reference.device)
+        self.num_backwards = [0] * len(self.shards.hosted)
         self.frozen: list[nn.Parameter] = []  # what `remove` unfreezes
-        self._active: int | None = self.hosted_slices[0] if hosted == 1 else None
-
-    @contextmanager
-    def slice(self, index: int) -> Iterator[None]:
-        """Feed slice `index` with the forward passes inside; raises ValueError when another process hosts it."""
-        if index not in self.hosted_slices:
-            raise ValueError(f"slice {index} is not hosted here; rank {self.collective.rank} has {self.hosted_slices}")
-        previous, self._active = self._active, index
-        try:
-            yield
-        finally:
-            self._active = previous
 
     @property
-    def active_slice(self) -> int:
-        """The slice being fed; raises RuntimeError when several are hosted and none was named."""
-        if self._active is None:
-            raise RuntimeError(
-                f"this process hosts slices {list(self.hosted_slices)}: run it inside `with adapters.slice(j)`"
-            )
-        return self._active
+    def hosted_slices(self) -> range:
+        """Slices this process feeds and steps: num_slices / world_size of them."""
+        return self.shards.hosted
+
+    def slice(self, index: int) -> AbstractContextManager[None]:
+        """Feed slice `index` with the passes inside; raises ValueError when another process hosts it."""
+        return self.shards.feed(index)
 
     def capture(self, layer: Layer, slice_index: int, x_Bn: Tensor, gy_Bm: Tensor) -> None:
-        """Add a pass's gA_j and gB_j^T to the sums of a hosted slice; B rows of any number of leading dimensions."""
-        a_rn, bt_rm = layer.split(self.bases[slice_index])
-        hosted = slice_index - self.hosted_slices.start
-        ga_rn, gbt_rm = layer.split(self.gradients[hosted])
-        ga_rn += (gy_Bm @ bt_rm.T.to(gy_Bm.dtype)).T @ x_Bn
-        gbt_rm += (x_Bn @ a_rn.T.to(x_Bn.dtype)).T @ gy_Bm
-        self.num_backwards[hosted] += 1
+        """Add a pass's gA_j and gB_j^T to the sums; x and gy are of one dtype."""
+        row = slice_index - self.shards.hosted.start
+        self.num_backwards[row] += 1
+        if self.config.reduce == "local":
+            bases, sums = layer.split(self.bases[slice_index]), layer.split(self.gradients[row])
+            _add_projections(*sums, *bases, x_Bn, gy_Bm)
+            return
+        for basis_P, sum_P in zip(self.bases, self.gradients):
+            _add_projections(*layer.split(sum_P), *layer.split(basis_P), x_Bn, gy_Bm)
 
     def zero_grad(self) -> None:
         """Forget the captured gradients."""
@@ -117,18 +113,57 @@ class Adapters:
         self.num_backwards = [0] * len(self.num_backwards)
 
     def compute_bases(self) -> None:
-        """Decompose every weight once: weights dealt over the processes, results broadcast."""
-        config = self.config
-        for i, layer in enumerate(self.layers):
-            owner = i % self.collective.size
-            part_KP = torch.zeros_like(self.bases[:, layer.start : layer.stop], memory_format=torch.contiguous_format)
+        """Decompose every weight once: weights dealt over the processes by cost, one broadcast from each process."""
+        owned = deal_by_cost([_decomposition_cost(layer) for layer in self.layers], self.collective.size)
+        for owner, indices in enumerate(owned):
+            layers = [self.layers[i] for i in indices]
             if owner == self.collective.rank:
-                rank = config.num_slices * layer.rank
-                a_Rn, bt_Rm = balanced_bases(layer.weight, rank, config.bases, config.lowrank_iterations)
-                flat = (a_Rn.reshape(config.num_slices, -1), bt_Rm.reshape(config.num_slices, -1))
-                part_KP.copy_(torch.cat(flat, dim=1))
-            self.collective.broadcast(part_KP, source=owner)
-            self.bases[:, layer.start : layer.stop] = part_KP
+                for layer in layers:
+                    self.bases[:, layer.start : layer.stop] = self._decompose(layer)
+        for owner, indices in enumerate(owned):
+            self._broadcast([self.layers[i] for i in indices], owner)
+
+    def _decompose(self, layer: Layer) -> Tensor:
+        """A and B^T of all slices of one weight, flat, (K, columns of the layer)."""
+        config = self.config
+        a_Rn, bt_Rm = balanced_bases(
+            layer.weight.to(self.bases.dtype), config.num_slices * layer.rank, config.bases, config.lowrank_iterations
+        )
+        return torch.cat((a_Rn.reshape(config.num_slices, -1), bt_Rm.reshape(config.num_slices, -1)), dim=1)
+
+    def _broadcast(self, layers: list[Layer], owner: int) -> None:
+        if self.collective.size == 1 or not layers:
+            return
+        packed = torch.cat([self.bases[:, layer.start : layer.stop] for layer in layers], dim=1)
+        self.collective.broadcast(packed, source=owner)
+        for layer, part in zip(layers, packed.split([layer.stop - layer.start for layer in layers], dim=1)):
+            self.bases[:, layer.start : layer.stop] = part
+
+
+def _add_projections(ga_rn: Tensor, gbt_rm: Tensor, a_rn: Tensor, bt_rm: Tensor, x_Bn: Tensor, gy_Bm: Tensor) -> None:
+    """ga += (gy B)^T x and gb^T += (x A^T)^T gy, the products in the dtype of the pass."""
+    for sum_rk, basis_rl, left_Bl, right_Bk in ((ga_rn, bt_rm, gy_Bm, x_Bn), (gbt_rm, a_rn, x_Bn, gy_Bm)):
+        projected_rB = (left_Bl @ basis_rl.T.to(left_Bl.dtype)).T
+        if sum_rk.dtype == right_Bk.dtype:
+            sum_rk.addmm_(projected_rB, right_Bk)
+        else:
+            sum_rk += projected_rB @ right_Bk
+
+
+def _decomposition_cost(layer: Layer) -> int:
+    m, n = layer.weight.shape
+    return m * n * min(m, n)
+
+
+def deal_by_cost(costs: list[int], num_processes: int) -> list[list[int]]:
+    """Indices for each process, the dearest first to whoever has least; alike on every process."""
+    dealt: list[list[int]] = [[] for _ in range(num_processes)]
+    load = [0] * num_processes
+    for index in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
+        owner = load.index(min(load))
+        dealt[owner].append(index)
+        load[owner] += costs[index]
+    return [sorted(indices) for indices in dealt]
 
 
 class SlicedLinear(nn.Linear):
@@ -142,7 +177,7 @@ class SlicedLinear(nn.Linear):
         if not torch.is_grad_enabled():
             return functional.linear(input, self.weight, self.bias)
         y: Tensor = _CapturedLinear.apply(
-            input, self.weight, self.bias, self.adapters, self.layer, self.adapters.active_slice
+            input, self.weight, self.bias, self.adapters, self.layer, self.adapters.shards.active
         )
         return y
 
@@ -174,7 +209,7 @@ class _CapturedLinear(torch.autograd.Function):
 
 
 def inject(module: nn.Module, config: HDPiSSAConfig, group: dist.ProcessGroup | None = None) -> Adapters:
-    """Adapt the targeted nn.Linear of `module` in place, freeze its other parameters, compute the bases.
+    """Adapt the targeted nn.Linear of `module` in place, freeze its other parameters (`others`), compute the bases.
 
     Names, parameters and `state_dict` of the module stay as they are. Every process of `group` calls this with the same
     module and config. Raises ValueError (on every process alike) when a target cannot be adapted, when num_slices *
@@ -186,8 +221,9 @@ def inject(module: nn.Module, config: HDPiSSAConfig, group: dist.ProcessGroup | 
     if clamped:
         warnings.warn(f"rank {config.rank} is clamped: {'; '.join(clamped)}", stacklevel=2)
     adapters.compute_bases()
+    adapted = {id(layer.weight) for layer in layers}
     for parameter in module.parameters():
-        if parameter.requires_grad:
+        if parameter.requires_grad and (config.others == "frozen" or id(parameter) in adapted):
             parameter.requires_grad_(False)
             adapters.frozen.append(parameter)
     for layer in layers:

@@ -5,28 +5,37 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from watchline.adapters.export import save_lora
 from watchline.adapters.hd_pissa import Adapters
+from watchline.adapters.master import Weights
 
 _STATE_KEYS = ("bases", "first_moment", "second_moment")
+_MASTER = "master/"
 
 
 class HDPiSSAOptimizer:
     """Adam on the captured gradients of the hosted slices, applied to the full weights on every process.
 
-    Set `lr` before each step (`learning_rate` below gives schedules).
+    Set `lr` before each step (`learning_rate` below gives schedules). `seed` is that of master=stochastic.
     """
 
-    def __init__(self, adapters: Adapters, lr: float) -> None:
+    def __init__(self, adapters: Adapters, lr: float, seed: int = 0) -> None:
         self.adapters = adapters
         self.lr = lr
+        self.seed = seed
         self.num_steps = 0
-        self._first_hP = torch.zeros_like(adapters.gradients)
-        self._second_hP = torch.zeros_like(adapters.gradients)
+        hosted = slice(adapters.hosted_slices.start, adapters.hosted_slices.stop)
+        self._first_hP = torch.zeros_like(adapters.bases[hosted])
+        self._second_hP = torch.zeros_like(adapters.bases[hosted])
+        self._weights = Weights({layer.name: layer.weight for layer in adapters.layers}, adapters.config.master)
+        self._remember_versions()
 
     def zero_grad(self) -> None:
         """Forget the gradients captured since the last step."""
@@ -36,34 +45,47 @@ class HDPiSSAOptimizer:
     def step(self) -> None:
         """Turn the captured gradients into steps, gather them (the one collective) and move every weight.
 
-        Raises RuntimeError when a hosted slice saw no backward pass, or a weight was used outside its layer.
+        With reduce=mean a second collective, before it, averages every slice's gradient over all shards. Raises
+        RuntimeError when a hosted slice saw no backward pass, a weight was used outside its layer, or a weight was
+        changed by something else since the last step.
         """
         self._check_captured()
+        self._check_versions()
         config = self.adapters.config
         self.num_steps += 1
-        steps_hP = self._adam_steps()
-        if config.comm_dtype == "bfloat16":
-            steps_hP = steps_hP.to(torch.bfloat16)
+        steps_hP = self._message(self._adam_steps(self._mean_gradients()))
         # A process applies the gathered copy of its own steps too: rounding must be the same everywhere.
         steps_KP = self.adapters.collective.all_gather(steps_hP).to(self.adapters.bases.dtype)
-        for layer in self.adapters.layers:
+        for number, layer in enumerate(self.adapters.layers):
             da_Rn, dbt_Rm = layer.stack(steps_KP)
             a_Rn, bt_Rm = layer.stack(self.adapters.bases)
-            left_2Rm = torch.cat((dbt_Rm, bt_Rm))
-            right_2Rn = torch.cat((a_Rn - da_Rn, da_Rn))
-            layer.weight.addmm_(left_2Rm.T, right_2Rn, alpha=-config.scale)
+            left_2Rm, right_2Rn = torch.cat((dbt_Rm, bt_Rm)), torch.cat((a_Rn - da_Rn, da_Rn))
+            seed = (self.seed * 1_000_003 + self.num_steps) * 1_000_003 + number
+            self._weights.add_product(layer.name, left_2Rm, right_2Rn, -config.scale, seed % 2**63)
         self.zero_grad()
+        self._remember_versions()
 
-    def _adam_steps(self) -> Tensor:
+    def _mean_gradients(self) -> Tensor:
+        """Gradients (h, P) of the hosted slices: their own sums, or the mean of every shard's."""
+        gradients = self.adapters.gradients
+        if self.adapters.config.reduce == "local":
+            return gradients
+        summed_hP = self.adapters.collective.reduce_scatter(self._message(gradients)).to(gradients.dtype)
+        return summed_hP / self.adapters.config.num_slices
+
+    def _message(self, tensor: Tensor) -> Tensor:
+        return tensor.to(torch.bfloat16) if self.adapters.config.comm_dtype == "bfloat16" else tensor
+
+    def _adam_steps(self, gradients_hP: Tensor) -> Tensor:
         """Adam's bias-corrected steps dA_j, dB_j^T of the hosted slices, flat (h, P), to be subtracted."""
         config = self.adapters.config
-        (beta1, beta2), gradients_hP = config.betas, self.adapters.gradients
+        beta1, beta2 = config.betas
         if config.scale != 1.0:
             gradients_hP = gradients_hP * config.scale
         self._first_hP.lerp_(gradients_hP, 1 - beta1)
         self._second_hP.mul_(beta2).addcmul_(gradients_hP, gradients_hP, value=1 - beta2)
-        denominator_hP = (self._second_hP / (1 - beta2**self.num_steps)).sqrt_().add_(config.eps)
-        return (self._first_hP / denominator_hP).mul_(self.lr / (1 - beta1**self.num_steps))
+        steps_hP = (self._second_hP / (1 - beta2**self.num_steps)).sqrt_().add_(config.eps)
+        return torch.div(self._first_hP, steps_hP, out=steps_hP).mul_(self.lr / (1 - beta1**self.num_steps))
 
     def _check_captured(self) -> None:
         adapters = self.adapters
@@ -77,10 +99,27 @@ class HDPiSSAOptimizer:
                 "went past the slices; call the layer itself, or leave it out of the targets"
             )
 
-    def state_dict(self) -> dict[str, Any]:
-        """Step count, layout, bases (K, P) and moments (K, P) of ALL slices: the same on any number of processes.
+    def _remember_versions(self) -> None:
+        self._versions = [layer.weight._version for layer in self.adapters.layers]
 
-        A collective: every process calls it. The weights are the model's own state and go beside it.
+    def _check_versions(self) -> None:
+        """The bases and moments belong to the weights as this optimizer left them."""
+        changed = [
+            layer.name
+            for layer, version in zip(self.adapters.layers, self._versions, strict=True)
+            if layer.weight._version != version
+        ]
+        if changed:
+            raise RuntimeError(
+                f"{', '.join(changed[:5])}: weights were loaded or changed since the last step, and the bases are "
+                "those of the weights before; load the optimizer's state after the weights, or inject anew"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Step count, layout, bases (K, P), moments (K, P) of ALL slices: the same on any number of processes.
+
+        A collective: every process calls it. With bfloat16 weights also what master=fp32 or kahan keeps, under
+        `master/NAME` (m, n). The weights are the model's own state and go beside it.
         """
         gather = self.adapters.collective.all_gather
         return {
@@ -89,13 +128,14 @@ class HDPiSSAOptimizer:
             "bases": self.adapters.bases.clone(),
             "first_moment": gather(self._first_hP).clone(),
             "second_moment": gather(self._second_hP).clone(),
+            **{f"{_MASTER}{name}": tensor for name, tensor in self._weights.tensors().items()},
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave, on any number of processes that divides the slices.
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave, on any number of processes that divides the slices; after the weights.
 
-        Raises ValueError when bases or moments are missing (bases of moved weights are not those training began
-        with) or belong to other layers, slices or ranks.
+        Raises ValueError when bases, moments or master copies are missing (bases of moved weights are not those
+        training began with) or belong to other layers, slices or ranks.
         """
         missing = [key for key in ("num_steps", "layout", *_STATE_KEYS) if key not in state]
         if missing:
@@ -105,12 +145,30 @@ class HDPiSSAOptimizer:
             )
         if state["layout"] != self._layout():
             raise ValueError(f"the state is of other layers, slices or ranks: {state['layout']} here {self._layout()}")
+        self._weights.load_tensors(
+            {key.removeprefix(_MASTER): value for key, value in state.items() if key.startswith(_MASTER)}
+        )
         hosted = self.adapters.hosted_slices
         self.num_steps = int(state["num_steps"])
         self.adapters.bases.copy_(state["bases"])
         self._first_hP.copy_(state["first_moment"][hosted.start : hosted.stop])
         self._second_hP.copy_(state["second_moment"][hosted.start : hosted.stop])
         self.zero_grad()
+        self._remember_versions()
+
+    def export_lora(self, directory: Path, base_weights: Mapping[str, Tensor]) -> float:
+        """Write the update since `base_weights` (by layer name, as before `inject`) as a LoRA that peft loads.
+
+        Its rank is 2 K r; what N steps moved beyond that is of second order and is left out. Returns the relative
+        error: the Frobenius norm of what is left out over that of the update, of all weights together.
+        """
+        updates = {
+            layer.name: self._weights.exact(layer.name).double()
+            - base_weights[layer.name].to(layer.weight.device).double()
+            for layer in self.adapters.layers
+        }
+        bases = {layer.name: layer.stack(self.adapters.bases) for layer in self.adapters.layers}
+        return save_lora(directory, updates, bases)
 
     def _layout(self) -> dict[str, list[int]]:
         """K, r, m, n of every weight in the order of the flat buffers."""

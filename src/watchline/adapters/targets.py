@@ -44,6 +44,16 @@ def select_linears(module: nn.Module, patterns: Sequence[str]) -> dict[str, nn.L
 
     Raises ValueError when a pattern matches nothing and when a match cannot be adapted, saying what to do.
     """
+    chosen = linears_matching(module, patterns)
+    named = dict(module.named_modules(remove_duplicate=False))
+    for name, linear in chosen.items():
+        _check_adaptable(name, linear, named)
+    _check_untied(chosen, module)
+    return chosen
+
+
+def linears_matching(module: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Linear]:
+    """The same, whether an adapter could take them or not; raises ValueError when a pattern matches nothing."""
     named = dict(module.named_modules(remove_duplicate=False))
     linears = {name: child for name, child in named.items() if isinstance(child, nn.Linear)}
     for pattern in patterns:
@@ -51,11 +61,7 @@ def select_linears(module: nn.Module, patterns: Sequence[str]) -> dict[str, nn.L
             others = [f"{name} ({type(child).__name__})" for name, child in named.items() if _matches(name, pattern)]
             found = f"it matches only {', '.join(others[:5])}" if others else "it matches no module"
             raise ValueError(f"target {pattern!r}: {found}; the nn.Linear modules are {', '.join(linears) or 'none'}")
-    chosen = {name: child for name, child in linears.items() if any(_matches(name, pattern) for pattern in patterns)}
-    for name, linear in chosen.items():
-        _check_adaptable(name, linear, named)
-    _check_untied(chosen, module)
-    return chosen
+    return {name: child for name, child in linears.items() if any(_matches(name, pattern) for pattern in patterns)}
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -77,9 +83,10 @@ def _check_adaptable(name: str, linear: nn.Linear, named: dict[str, nn.Module]) 
             f"{name}: a {type(linear).__name__}, not a plain nn.Linear; remove other adapters or wrappers first, "
             "or leave it out of the targets"
         )
-    if linear.weight.dtype not in (torch.float32, torch.float64):
+    if linear.weight.dtype not in (torch.bfloat16, torch.float32, torch.float64):
         raise ValueError(
-            f"{name}: {linear.weight.dtype} would round most of each update away; convert the model with `.float()`"
+            f"{name}: {linear.weight.dtype} has too small a range for raw sums of gradients; "
+            "load the model in bfloat16 or float32"
         )
 
 

@@ -306,11 +306,11 @@ class _Wrapped(nn.Linear):
         (_Attention(), "separate q, k, v, o nn.Linear"),
         (_Tied(), r"tied \(embedding.weight, head.weight\).*untie it"),
         (nn.Sequential(_Wrapped(8, 8)), "a _Wrapped, not a plain nn.Linear"),
-        (nn.Sequential(nn.Linear(8, 8)).bfloat16(), r"convert the model with `.float\(\)`"),
+        (nn.Sequential(nn.Linear(8, 8)).half(), "load the model in bfloat16 or float32"),
         (nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8).double()), "of several kinds"),
         (nn.Sequential(nn.Embedding(4, 4)), "nn.Linear modules are none"),
     ],
-    ids=["multihead", "tied", "subclass", "bfloat16", "mixed", "nothing"],
+    ids=["multihead", "tied", "subclass", "float16", "mixed", "nothing"],
 )
 def test_what_cannot_be_adapted_raises_and_says_what_to_do(network: nn.Module, message: str) -> None:
     with pytest.raises(ValueError, match=message):

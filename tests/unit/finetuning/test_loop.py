@@ -175,7 +175,7 @@ def test_too_few_rows_raise_with_the_counts() -> None:
     [
         ({"num_processes": 3}, "num_processes=3 must divide num_slices=4"),
         ({"rank": 0}, "finetune.rank: Input should be greater than or equal to 1, got 0"),
-        ({"reduce": "mean"}, "finetune.reduce: Input should be 'local'"),
+        ({"reduce": "sum"}, "finetune.reduce: Input should be 'local' or 'mean'"),
         ({"betas": [0.9, 1.0]}, "finetune.betas.1: Input should be less than 1"),
         ({"ranks": 4}, "finetune.ranks: unknown parameter"),
     ],
