@@ -30,18 +30,38 @@ def parse(kind: type[T] | Any, values: Any, where: str) -> T:
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        lines = [_describe(where, problem) for problem in error.errors(include_url=False)]
+        lines = [_describe(where, problem, values) for problem in error.errors(include_url=False)]
         raise ConfigError("\n".join(lines)) from None
 
 
-def _describe(where: str, problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
+def _describe(where: str, problem: Any, values: Any) -> str:
     value = problem["input"]
+    if problem["type"] == "union_tag_invalid":
+        context, tag = problem["ctx"], problem["ctx"]["discriminator"].strip("'")
+        return f"{where}.{tag}: unknown value '{context['tag']}'; there are {context['expected_tags']}"
+    key = ".".join(_keys(problem["loc"], values))
     if problem["type"] == "extra_forbidden":
         return f"{where}.{key}: unknown parameter (value {value!r}); see conf/ for the ones there are"
-    if problem["type"] == "missing":
+    if problem["type"] in ("missing", "union_tag_not_found"):
         return f"{where}.{key}: missing; add it to conf/ and compose params.yaml anew (`make params`)"
     return f"{where}.{key}: {problem['msg']}, got {value!r}"
+
+
+def _keys(location: tuple[int | str, ...], values: Any) -> list[str]:
+    """The keys on the way to a problem, without the names that a union of configs puts between them."""
+    kept = []
+    for number, part in enumerate(location):
+        inside: Any = values if isinstance(values, dict) else dict(enumerate(values if _is_list(values) else ()))
+        if part in inside:
+            values = inside[part]
+        elif number < len(location) - 1:
+            continue
+        kept.append(str(part))
+    return kept
+
+
+def _is_list(values: Any) -> bool:
+    return isinstance(values, (list, tuple))
 
 
 def read_params(path: Path = Path("params.yaml")) -> dict[str, Any]:

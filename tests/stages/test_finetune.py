@@ -8,8 +8,10 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,11 @@ import pytest
 import torch
 import yaml
 
+from pipelines.params import compose_params
 from tests.helpers.feature_table import write_feature_table
 from watchline.data.splits import Window
 from watchline.data.tables import read_days
+from watchline.finetuning.loop import Finetuner
 from watchline.models import load_model, model_module
 from watchline.models.base import FitContext
 from watchline.models.common import CommonConfig
@@ -48,9 +52,18 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@cache
+def composed(method: str) -> dict[str, Any]:
+    """The section as conf/ composes it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = compose_params(ROOT, [f"finetune={method}"], Path(folder) / "params.yaml")
+        return yaml.safe_load(path.read_text())["finetune"]
+
+
 def write_params(folder: Path, window: dict[str, Any], changes: dict[str, Any]) -> None:
-    params = yaml.safe_load((ROOT / "conf/finetune/hd_pissa.yaml").read_text())
-    params |= {"rank": 2, "batch_size": 20, "lr": 1e-3, "epochs": 2, "device": "cpu", **changes}
+    params = composed(changes.get("method", "hd_pissa"))
+    small = {"rank": 2, "batch_size": 20, "lr": 1e-3, "epochs": 2, "device": "cpu", **changes}
+    params = params | {key: value for key, value in small.items() if key in params or key in changes}
     text = yaml.safe_dump({"window": {**WINDOW, **window}, "finetune": params})
     (folder / "params.yaml").write_text(text)
 
@@ -112,6 +125,69 @@ def test_the_stage_writes_a_model_of_the_same_format_and_its_report(line: Path, 
 def test_one_process_gives_the_same_bytes_as_two(line: Path, straight: Path, alone: Callable[..., None]) -> None:
     alone("one", num_processes=1)
     assert contents(line / "one") == contents(straight)
+
+
+@pytest.mark.parametrize("method", ["lora", "pissa", "full"])
+def test_every_method_gives_a_model_of_the_same_format_and_the_same_bytes_on_one_and_two_processes(
+    line: Path, alone: Callable[..., None], method: str
+) -> None:
+    result = run(line, f"{method}-two", method=method)
+    assert result.returncode == 0, result.stderr
+    alone(f"{method}-one", method=method, num_processes=1)
+    one, two = contents(line / f"{method}-one"), contents(line / f"{method}-two")
+    assert one == two
+    tuned, trained = load_model(line / f"{method}-two/model"), load_model(line / "models/gr")
+    before, after = trained.network.state_dict(), tuned.network.state_dict()
+    assert before.keys() == after.keys()
+    moved = [name for name in before if not torch.equal(before[name], after[name])]
+    if method == "full":
+        assert any("embedding" in name for name in moved) and any(name.endswith("bias") for name in moved)
+    else:
+        assert moved and all("layers" in name and name.endswith("weight") for name in moved)
+    metrics = json.loads((line / f"{method}-two/reports/finetune/metrics.json").read_text())
+    assert metrics["method"] == method
+    assert metrics["after"]["loss"] < metrics["before"]["loss"]
+    ranks = {"lora": 2, "pissa": 4, "full": 32}
+    assert metrics["update"]["highest_rank"] <= ranks[method]
+
+
+def test_contenders_are_set_side_by_side_and_a_repeat_goes_on_with_the_rest(
+    line: Path, straight: Path, alone: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    contenders = {"lora": {"method": "lora"}, "lora 8": {"method": "lora", "rank": 8}, "mean": {"reduce": "mean"}}
+    comparison = {"comparison": {"contenders": contenders, "num_seeds": 2}, "num_processes": 1}
+    plain_step = Finetuner._step
+
+    def killed_in_the_last_contender(self: Finetuner) -> None:
+        if getattr(self.config, "reduce", None) == "mean":
+            raise KeyboardInterrupt
+        plain_step(self)
+
+    monkeypatch.setattr(Finetuner, "_step", killed_in_the_last_contender)
+    with pytest.raises(KeyboardInterrupt):
+        alone("compared", **comparison)
+    monkeypatch.setattr(Finetuner, "_step", plain_step)
+    capsys.readouterr()
+    alone("compared", **comparison)
+    assert capsys.readouterr().out.count("finetune: lora") == 0  # done before, not done again
+
+    assert contents(line / "compared/model") == contents(straight / "model")
+    metrics = json.loads((line / "compared/reports/finetune/metrics.json").read_text())
+    assert set(metrics["methods"]) == {"hd_pissa", *contenders}
+    assert metrics["after"]["loss"] in [
+        pytest.approx(
+            metrics["methods"]["hd_pissa"]["loss"] + sign * metrics["methods"]["hd_pissa"]["loss_sd"] / 2**0.5
+        )
+        for sign in (-1, 1)
+    ]
+    page = (line / "compared/reports/finetune/index.html").read_text()
+    for words in ("Methods side by side", "Singular spectrum by method", "lora 8", "total rank"):
+        assert words in page
+
+
+def test_a_wrong_contender_is_named(alone: Callable[..., None]) -> None:
+    with pytest.raises(RankError, match=r"comparison\.contenders\.wide\.rank: Input should be .* got 0"):
+        alone("wrong", comparison={"contenders": {"wide": {"method": "lora", "rank": 0}}})
 
 
 def test_a_killed_rank_ends_the_stage_and_the_repeat_gives_the_same_bytes(

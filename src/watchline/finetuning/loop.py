@@ -1,4 +1,4 @@
-"""Fine-tuning of a trained network with HD-PiSSA: slices fed by their own rows, on any number of processes.
+"""Fine-tuning of a trained network: shards (HD-PiSSA's slices) fed by their own rows, on any number of processes.
 
 What a slice sees depends on seed, epoch and slice alone, and its random numbers on seed, step and slice, so that
 1, 2 and 4 processes give the same weights, and a run continued from a checkpoint those of one never stopped.
@@ -11,17 +11,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from watchline.adapters.hd_pissa import HDPiSSAConfig, inject, remove
-from watchline.adapters.optimizer import HDPiSSAOptimizer, learning_rate
+from watchline.adapters.optimizer import learning_rate
 from watchline.adapters.spectrum import Update, measure_update
+from watchline.adapters.tuner import build_tuner
 from watchline.data.encoding import EncodedTable
+from watchline.finetuning.config import FinetuneConfig
 from watchline.metrics import mae, xauc
 from watchline.models.base import Progress
 from watchline.training.batches import Network, dealt_batches, gather, is_validation_due
@@ -31,33 +30,7 @@ from watchline.training.order import shuffled
 from watchline.training.seeding import derived_seed
 
 STATISTICS = ("median", "expected_rank")
-_VALIDATION = 2**31  # a stream of random numbers apart from those of the slices
-
-
-class FinetuneConfig(HDPiSSAConfig):
-    """The adapter's settings, and how it is trained."""
-
-    method: Literal["hd_pissa"]
-    num_processes: int = Field(ge=1, description="processes torchrun starts; divides num_slices, changes no result")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    num_threads: int = Field(1, ge=1, description="per process; fixed, because sums depend on how work is split")
-    seed: int = Field(ge=0)
-    epochs: int = Field(ge=1, description="passes over the rows trained on, at most")
-    batch_size: int = Field(ge=1, description="rows of one slice in one step, about")
-    micro_batches: int = Field(1, ge=1, description="parts a slice's rows of a step are cut into, to save memory")
-    lr: float = Field(gt=0, description="peak learning rate")
-    warmup_share: float = Field(ge=0, le=1, description="share of all steps with a rising rate")
-    decay: Literal["constant", "linear", "cosine"] = "cosine"
-    holdout_share: float = Field(gt=0, lt=1, description="last share of the finetune rows by time, not trained on")
-    validations_per_epoch: int = Field(ge=1, description="each one also writes a checkpoint")
-    patience: int = Field(ge=1, description="validations without a lower held-out loss before training stops")
-    validation_batch_size: int = Field(4096, ge=1)
-
-    @model_validator(mode="after")
-    def _slices_divide(self) -> Self:
-        if self.num_slices % self.num_processes:
-            raise ValueError(f"num_processes={self.num_processes} must divide num_slices={self.num_slices}")
-        return self
+_VALIDATION, _START = 2**31, 2**31 + 1  # streams of random numbers apart from those of the slices
 
 
 @dataclass
@@ -85,6 +58,11 @@ class Finetuned:
     updates: list[Update]
     before: dict[str, np.ndarray]  # STATISTICS of the held-out rows (N,) by the network as it came
     after: dict[str, np.ndarray]  # and as it is left
+
+    def held_out_loss(self, step: int | None = None) -> float:
+        """Mean loss of the held-out rows at a validated step, by default the one kept."""
+        losses = {row["step"]: row["held_out_loss"] for row in self.curves}
+        return losses[self.kept_step if step is None else step]
 
 
 def slice_positions(num_rows: int, slice_index: int, num_slices: int, step: int, num_steps: int) -> np.ndarray:
@@ -118,10 +96,9 @@ class Finetuner:
         self.run_dir, self.progress = run_dir, progress
         self.per_epoch = max(1, len(train) // (config.num_slices * config.batch_size))
         self.total_steps = config.epochs * self.per_epoch
-        self.adapters = inject(network, config)
-        self.optimizer = HDPiSSAOptimizer(self.adapters, config.lr)
+        self.tuner = build_tuner(network, config, seed=derived_seed(config.seed, _START))
         self.state = State()
-        self.start = self._weights()
+        self.start, self.start_weights = self.tuner.tensors(), self.tuner.weights()
         self.best = self.start
         self._clear_losses()
 
@@ -138,21 +115,20 @@ class Finetuner:
                 self._save()
         updates = self._updates()
         before, after = self._predictions(self.start), self._predictions(self.best)
-        remove(self.module)
+        self.tuner.finish()
         return Finetuned(state.curves, state.best_step, state.step, updates, before, after)
 
     def _step(self) -> None:
         config, state = self.config, self.state
         epoch, position = divmod(state.step, self.per_epoch)
         self.module.train()
-        for hosted, j in enumerate(self.adapters.hosted_slices):
+        for hosted, j in enumerate(self.tuner.hosted_slices):
             positions = slice_positions(len(self.train), j, config.num_slices, position, self.per_epoch)
             rows = shuffled(positions, len(self.train), config.seed, epoch)
-            with self.adapters.slice(j):
+            with self.tuner.slice(j):
                 self._losses_h[hosted] += self._feed(rows, j)
             self._rows_h[hosted] += len(rows)
-        self.optimizer.lr = learning_rate(state.step, self.total_steps, config.lr, config.warmup_share, config.decay)
-        self.optimizer.step()
+        self.tuner.step(learning_rate(state.step, self.total_steps, config.lr, config.warmup_share, config.decay))
         state.step += 1
 
     def _feed(self, rows: np.ndarray, slice_index: int) -> float:
@@ -200,7 +176,7 @@ class Finetuner:
         state.curves.append(row)
         if row["held_out_loss"] < state.best_loss:
             state.best_step, state.best_loss = state.step, row["held_out_loss"]
-            self.best = self._weights()
+            self.best = self.tuner.tensors()
         waited = sum(1 for past in state.curves if past["step"] > state.best_step)
         state.stopped = waited >= self.config.patience
         self._report(row)
@@ -220,9 +196,9 @@ class Finetuner:
         summed: np.ndarray = gathered.sum(dim=0).cpu().numpy()  # the others' rows are zeros
         return summed
 
-    def _predictions(self, weights: dict[str, Tensor]) -> dict[str, np.ndarray]:
-        """Statistics of the held-out rows, in the label's measure, by the network with `weights`, which stay in it."""
-        self._load_weights(weights)
+    def _predictions(self, tensors: dict[str, Tensor]) -> dict[str, np.ndarray]:
+        """Statistics of the held-out rows, in the label's measure, by the network with `tensors`, which stay in it."""
+        self.tuner.load_tensors(tensors)
         predicted = dict(zip(STATISTICS, self._measure_held_out()))
         return dict(zip(STATISTICS, self.held_out.restore_predictions(predicted)))
 
@@ -242,8 +218,8 @@ class Finetuner:
         return {"train_loss": losses / rows} if rows else {}
 
     def _clear_losses(self) -> None:
-        self._losses_h = [0.0] * len(self.adapters.hosted_slices)
-        self._rows_h = [0] * len(self.adapters.hosted_slices)
+        self._losses_h = [0.0] * len(self.tuner.hosted_slices)
+        self._rows_h = [0] * len(self.tuner.hosted_slices)
 
     def _report(self, row: dict[str, float]) -> None:
         if self.processes.is_first:
@@ -253,47 +229,41 @@ class Finetuner:
                 f"MAE {row['held_out_mae_s']:.3f} s  XAUC {row['held_out_xauc']:.4f}"
             )
 
-    def _weights(self) -> dict[str, Tensor]:
-        return {layer.name: layer.weight.detach().clone() for layer in self.adapters.layers}
-
-    def _load_weights(self, weights: dict[str, Tensor]) -> None:
-        with torch.no_grad():
-            for layer in self.adapters.layers:
-                layer.weight.copy_(weights[layer.name])
-
     def _updates(self) -> list[Update]:
         """Updates up to the step kept, or up to the last step when none is kept."""
         kept = self.state.best_step
-        after, steps = (self.best, kept) if kept else (self._weights(), self.state.step)
+        if kept:
+            self.tuner.load_tensors(self.best)
+        after, steps = self.tuner.weights(), kept or self.state.step
         return [
-            measure_update(layer.name, self.start[layer.name], after[layer.name], layer.rank, steps)
-            for layer in self.adapters.layers
+            measure_update(name, before, after[name], self.tuner.rank(name), steps)
+            for name, before in self.start_weights.items()
         ]
 
     def _save(self) -> None:
         """Write a checkpoint; the state is gathered by all, written by the first."""
         if self.run_dir is None:
             return
-        optimizer = self.optimizer.state_dict()
+        optimizer = self.tuner.state_dict()
         if self.processes.is_first:
-            kept = {name: optimizer.pop(name) for name in ("num_steps", "layout")}
             tensors = {
-                **with_prefix("weights", self._weights()),
+                **with_prefix("weights", self.tuner.tensors()),
                 **with_prefix("best", self.best),
-                **with_prefix("optimizer", optimizer),
+                **with_prefix("optimizer", optimizer["tensors"]),
             }
-            save_checkpoint(self.run_dir, Checkpoint(self.state.step, tensors, {"state": vars(self.state), **kept}))
+            state = {"state": vars(self.state), "optimizer": optimizer["facts"]}
+            save_checkpoint(self.run_dir, Checkpoint(self.state.step, tensors, state))
 
     def _resume(self) -> None:
         checkpoint = load_checkpoint(self.run_dir) if self.run_dir else None
         if checkpoint is None:
             return
         self.state = State(**checkpoint.state["state"])
-        self._load_weights(of_prefix("weights", checkpoint.tensors))
+        self.tuner.load_tensors(of_prefix("weights", checkpoint.tensors))
         self.best = {
             name: tensor.to(self.processes.device) for name, tensor in of_prefix("best", checkpoint.tensors).items()
         }
-        kept = {name: checkpoint.state[name] for name in ("num_steps", "layout")}
-        self.optimizer.load_state_dict({**kept, **of_prefix("optimizer", checkpoint.tensors)})
+        tensors = of_prefix("optimizer", checkpoint.tensors)
+        self.tuner.load_state_dict({"tensors": tensors, "facts": checkpoint.state["optimizer"]})
         if self.processes.is_first:
             self.progress(f"continuing from step {self.state.step} of {self.total_steps}")

@@ -4,40 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from watchline.adapters.spectrum import ENERGY_SHARE, Update
+from watchline.finetuning.comparison import Comparison
+from watchline.finetuning.comparison_page import comparison_metrics, comparison_sections, spectrum_of
 from watchline.finetuning.loop import Finetuned
-from watchline.metrics import Interval, mae, paired_bootstrap, xauc
+from watchline.finetuning.rows import METRICS, HeldOut
+from watchline.metrics import Interval, paired_bootstrap
 from watchline.report import Callout, Facts, Figure, Page, Table, Text
 from watchline.report.charts import bar_chart, line_chart
 
 CURVE_COLUMNS = ("step", "epoch", "train_loss", "held_out_loss", "held_out_xauc", "held_out_mae_s")
 WEIGHTS_PER_CHART = 6
-METRICS = {"mae_s": ("median", mae), "xauc": ("expected_rank", xauc)}
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """What the held-out rows are: labels and users (N,), how many rows were trained on, and when the cut was."""
-
-    label_s: np.ndarray
-    user_id: np.ndarray
-    train_rows: int
-    cut: str
-
-
-def finetune_metrics(method: str, result: Finetuned, held_out: HeldOut, seed: int) -> dict[str, Any]:
-    """metrics.json: before, after and difference (with its 95 % interval by user) on the held-out rows; the updates."""
-    measured = {
-        side: {name: metric(held_out.label_s, values[of]) for name, (of, metric) in METRICS.items()}
-        for side, values in (("before", result.before), ("after", result.after))
-    }
-    losses = {row["step"]: row["held_out_loss"] for row in result.curves}
-    measured["before"]["loss"], measured["after"]["loss"] = losses[0], losses[result.kept_step]
+def finetune_metrics(
+    method: str, result: Finetuned, held_out: HeldOut, seed: int, comparison: Comparison | None = None
+) -> dict[str, Any]:
+    """metrics.json: before, after and difference (with its 95 % interval by user) on the held-out rows; the updates;
+    means and spreads of every method where several were compared."""
+    measured = {"before": held_out.metrics(result.before), "after": held_out.metrics(result.after)}
+    measured["before"]["loss"], measured["after"]["loss"] = result.held_out_loss(0), result.held_out_loss()
     difference = {name: _interval(name, result, held_out, seed) for name in METRICS}
     return {
         "method": method,
@@ -50,6 +38,7 @@ def finetune_metrics(method: str, result: Finetuned, held_out: HeldOut, seed: in
             "lowest_rank": min(update.numerical_rank for update in result.updates),
             "highest_rank": max(update.numerical_rank for update in result.updates),
         },
+        **(comparison_metrics(comparison) if comparison else {}),
     }
 
 
@@ -68,8 +57,14 @@ def _joint_relative_norm(updates: list[Update]) -> float:
     return math.sqrt(moved / weights) if weights else 0.0
 
 
-def finetune_page(metrics: Mapping[str, Any], result: Finetuned, held_out: HeldOut, params: Mapping[str, Any]) -> Page:
-    """Before and after, curves, size, rank and spectrum of every weight's update."""
+def finetune_page(
+    metrics: Mapping[str, Any],
+    result: Finetuned,
+    held_out: HeldOut,
+    params: Mapping[str, Any],
+    comparison: Comparison | None = None,
+) -> Page:
+    """Before and after, methods side by side, curves, size, rank and spectrum of every weight's update."""
     rows = metrics["rows"]
     lead = (
         f"{rows['train']:,} rows of the finetune days before {held_out.cut} trained on, the {rows['held_out']:,} rows "
@@ -77,6 +72,8 @@ def finetune_page(metrics: Mapping[str, Any], result: Finetuned, held_out: HeldO
     )
     page = Page("finetune", "Fine-tuning", lead)
     page.section("Held-out rows before and after", *_before_after(metrics, result), note=_SELECTION_NOTE)
+    if comparison:
+        comparison_sections(page, comparison)
     page.section("Curves", *_curve_figures(result.curves))
     title = "Updates of the weights" if result.kept_step else "Updates of the weights up to the last step, not kept"
     page.section(title, _update_table(result.updates), note=_rank_note(params))
@@ -93,12 +90,23 @@ _SELECTION_NOTE = (
 
 
 def _rank_note(params: Mapping[str, Any]) -> str:
-    slices, rank = params["num_slices"], params["rank"]
     return (
-        f"One step has rank 2 x {slices} slices x {rank} = {2 * slices * rank} at most; further steps add parts of "
-        "second order. Numerical rank: singular values of the update above the rounding noise of its steps. "
+        f"{_rank_limit(params)} Numerical rank: singular values of the update above the rounding noise of its steps. "
         f"Energy rank: how many hold {ENERGY_SHARE:.0%} of its squared norm."
     )
+
+
+def _rank_limit(params: Mapping[str, Any]) -> str:
+    slices, rank = params["num_slices"], params.get("rank")
+    if params["method"] == "full":
+        return "Full fine-tuning leaves the rank of an update free."
+    if params["method"] == "hd_pissa":
+        return (
+            f"One step has rank 2 x {slices} slices x {rank} = {2 * slices * rank} at most; further steps add parts "
+            "of second order."
+        )
+    most = rank if params["method"] == "lora" else 2 * rank
+    return f"The update has rank {most} at most, however many steps."
 
 
 def _before_after(metrics: Mapping[str, Any], result: Finetuned) -> list[Any]:
@@ -167,13 +175,7 @@ def _spectrum_figures(updates: list[Update]) -> list[Any]:
     groups = [moved[i : i + WEIGHTS_PER_CHART] for i in range(0, len(moved), WEIGHTS_PER_CHART)]
     figures = []
     for number, group in enumerate(groups, start=1):
-        series = {update.name: _spectrum(update) for update in group}
+        series = {update.name: spectrum_of(update) for update in group}
         title = "Singular values" + (f", weights {number} of {len(groups)}" if len(groups) > 1 else "")
         figures.append(line_chart(series, "position", "share of the largest", title, log_y=True))
     return figures
-
-
-def _spectrum(update: Update) -> tuple[list[int], list[float]]:
-    """Singular values over the largest one, down to the numerical rank."""
-    kept = update.singular_values[: max(1, update.numerical_rank)]
-    return list(range(1, len(kept) + 1)), [value / kept[0] for value in kept]

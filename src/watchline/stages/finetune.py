@@ -1,4 +1,4 @@
-"""Stage finetune: the trained GR model on the freshest days, with HD-PiSSA, on one process or several.
+"""Stage finetune: the trained GR model on the freshest days, by the method of `finetune`, on one process or several.
 
     torchrun --standalone --nproc_per_node=2 -m watchline.stages.finetune --model models/gr --features data/features \
         --out models/gr_finetuned --report reports/finetune
@@ -19,8 +19,11 @@ import polars as pl
 from watchline.config import load_section
 from watchline.data.splits import Window
 from watchline.data.tables import day_path, read_days
-from watchline.finetuning.loop import FinetuneConfig, Finetuned, Finetuner
-from watchline.finetuning.page import CURVE_COLUMNS, HeldOut, finetune_metrics, finetune_page
+from watchline.finetuning.comparison import Comparison, compare
+from watchline.finetuning.config import FinetuneConfig, contenders_of
+from watchline.finetuning.loop import Finetuned, Finetuner
+from watchline.finetuning.page import CURVE_COLUMNS, finetune_metrics, finetune_page
+from watchline.finetuning.rows import HeldOut
 from watchline.models import load_model
 from watchline.report import write_json
 from watchline.stages import log, naming_rank, run_stage
@@ -50,21 +53,29 @@ def _run(args: argparse.Namespace) -> None:
     window, config = load_section(Window, "window"), load_section(FinetuneConfig, "finetune")
     if window.finetune_days == 0:
         raise ValueError("window.finetune_days is 0, so there is nothing to fine-tune on; set it to at least 1")
+    settings = contenders_of(config)
     seed_everything(config.seed, config.num_threads)
     table = read_days(args.features / "table", window.split_days("finetune"))
     train, held_out, cut = hold_out_last(table, config.holdout_share)
     run_dir = args.runs / _run_name(args, window, config)
     with process_group(config.device) as processes:
         model = _load(args.model)
-        result = _finetune(model, train, held_out, config, processes, run_dir)
+        rows = HeldOut(
+            held_out[model.encoder.columns.label].to_numpy(), held_out["user_id"].to_numpy(), len(train), cut
+        )
+
+        def tune(model: Any, setting: FinetuneConfig, run_dir: Path) -> Finetuned:
+            return _finetune(model, train, held_out, setting, processes, run_dir)
+
+        result = tune(model, config, run_dir)
+        comparison = compare(
+            settings, result, rows, lambda setting, path: tune(_load(args.model), setting, path), run_dir, processes
+        )
         if not processes.is_first:
             return
         model.network.to("cpu")
         model.save(args.out)
-        rows = HeldOut(
-            held_out[model.encoder.columns.label].to_numpy(), held_out["user_id"].to_numpy(), len(train), cut
-        )
-        _write_report(args.report, config, result, rows)
+        _write_report(args.report, config, result, rows, comparison)
         shutil.rmtree(run_dir, ignore_errors=True)  # the finished model is the output; nothing is left to rejoin
 
 
@@ -98,25 +109,28 @@ def _finetune(
     model: Any, train: pl.DataFrame, held_out: pl.DataFrame, config: FinetuneConfig, processes: Processes, run_dir: Path
 ) -> Finetuned:
     if processes.is_first:
+        rank = f" of rank {config.rank}" if hasattr(config, "rank") else ""
         log(
-            f"finetune: {len(train):,} rows, {len(held_out):,} held out; {config.num_slices} slices of rank "
-            f"{config.rank} on {processes.world_size} x {processes.device.type}"
+            f"finetune: {config.method}, {len(train):,} rows, {len(held_out):,} held out; {config.num_slices} slices"
+            f"{rank} on {processes.world_size} x {processes.device.type}"
         )
     tables = model.encoder.transform(train), model.encoder.transform(held_out)
     network = model.network.to(processes.device)
     return Finetuner(network, *tables, config, processes, run_dir, log).run()
 
 
-def _write_report(directory: Path, config: FinetuneConfig, result: Finetuned, rows: HeldOut) -> None:
-    metrics = finetune_metrics(config.method, result, rows, config.seed)
+def _write_report(
+    directory: Path, config: FinetuneConfig, result: Finetuned, rows: HeldOut, comparison: Comparison | None
+) -> None:
+    metrics = finetune_metrics(config.method, result, rows, config.seed, comparison)
     write_json(directory / "metrics.json", metrics)
     with (directory / "curves.csv").open("w", newline="") as stream:
         writer = csv.DictWriter(stream, CURVE_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: f"{value:.10g}" for name, value in row.items()} for row in result.curves)
-    params = config.model_dump(mode="json", exclude={"num_processes"})
+    params = config.model_dump(mode="json", exclude={"num_processes", "comparison"})
     shown = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in params.items()}
-    finetune_page(metrics, result, rows, shown).write(directory / "index.html")
+    finetune_page(metrics, result, rows, shown, comparison).write(directory / "index.html")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ import torch
 
 from tests.helpers.small_network import SmallNetwork, draw_table
 from watchline.config import ConfigError, parse
-from watchline.finetuning.loop import FinetuneConfig, Finetuned, Finetuner, slice_positions
+from watchline.finetuning.config import FinetuneConfig
+from watchline.finetuning.loop import Finetuned, Finetuner, slice_positions
 from watchline.training.distributed import Processes
 
 ALONE = Processes(0, 1, torch.device("cpu"))

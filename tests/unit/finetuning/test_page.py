@@ -10,7 +10,8 @@ import torch
 
 from watchline.adapters.spectrum import measure_update
 from watchline.finetuning.loop import Finetuned
-from watchline.finetuning.page import HeldOut, finetune_metrics, finetune_page
+from watchline.finetuning.page import finetune_metrics, finetune_page
+from watchline.finetuning.rows import HeldOut
 from watchline.metrics import mae
 
 RNG = np.random.default_rng(0)
@@ -57,7 +58,7 @@ def test_the_page_says_what_came_of_it(kept_step: int, gain_s: float, words: str
     run = result(kept_step, gain_s)
     metrics = finetune_metrics("hd_pissa", run, HELD_OUT, seed=1)
     path = tmp_path / "finetune" / "index.html"
-    finetune_page(metrics, run, HELD_OUT, {"rank": 8, "num_slices": 4}).write(path)
+    finetune_page(metrics, run, HELD_OUT, {"method": "hd_pissa", "rank": 8, "num_slices": 4}).write(path)
     text = path.read_text()
     assert words in text
     assert ("not kept" in text) == (kept_step == 0)
