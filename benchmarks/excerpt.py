@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,12 @@ def parser(description: str, overrides: Sequence[str]) -> argparse.ArgumentParse
 
 
 @contextmanager
-def prepared(arguments: argparse.Namespace) -> Iterator[tuple[dict[str, Any], Path]]:
+def prepared(arguments: argparse.Namespace, days: Mapping[str, Any] = DAYS) -> Iterator[tuple[dict[str, Any], Path]]:
     """Composed parameters and the folder of features, built in a temporary folder unless `--features` names one."""
     with tempfile.TemporaryDirectory() as scratch:
         work, raw = Path(scratch), arguments.raw
         path = [f"ingest.path={raw}"] if raw else []
-        window = [f"window.{key}={value}" for key, value in DAYS.items()]
+        window = [f"window.{key}={value}" for key, value in days.items()]
         compose_params(ROOT, ["ingest=kuairand", *path, *window, *arguments.overrides], work / "params.yaml")
         features = arguments.features or _build_features(work, raw.resolve())
         yield read_params(work / "params.yaml"), features

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.figures import Figure, report
 from benchmarks.reference_gr import ReferenceGR, encode_label
 from benchmarks.workload import CARDINALITIES, NUM_NUMERIC, Rows, generate_rows
 from watchline.codec import VocabularyConfig, decode, encode, fit_vocabulary
@@ -41,26 +40,6 @@ PUBLISHED = GRConfig(
     vocabulary=VocabularyConfig(unit_s=0.001),
     curriculum=CurriculumConfig(kind="mixup", start=0.5, end=0.5, first_pass_gradient=True),
 )
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured number; `better` says which side of the target is good."""
-
-    value: float
-    target: float | None
-    unit: str
-    better: str = "higher"
-
-    def line(self, name: str) -> str:
-        """A line of the table."""
-        met = "" if self.target is None else "ok" if self._met() else "MISSED"
-        target = "" if self.target is None else f"{self.target:,g}"
-        return f"{name:<44}{self.value:>16,.6g} {self.unit:<10}{target:>12}  {met}"
-
-    def _met(self) -> bool:
-        assert self.target is not None
-        return self.value >= self.target if self.better == "higher" else self.value <= self.target
 
 
 def rates(rounds: int, *sides: tuple[Callable[[], object], int]) -> list[float]:
@@ -257,8 +236,6 @@ def main(argv: list[str] | None = None) -> None:
     rounds, steps, warm = (1, 1, 30) if quick else (3, 4, 100)
     rows = generate_rows(40_000)
     print(f"torch {torch.__version__}, one thread, {len(rows.label_s_N):,} generated rows, batch {BATCH}\n")
-    print(f"{'figure':<44}{'value':>16} {'unit':<10}{'target':>12}")
-    figures: dict[str, Figure] = {}
     parts: list[Callable[[], dict[str, Figure]]] = [
         lambda: measure_codec(generate_rows(100_000 if quick else 1_000_000), rounds),
         lambda: measure_training(rows, steps, rounds),
@@ -268,9 +245,4 @@ def main(argv: list[str] | None = None) -> None:
     ]
     if torch.cuda.is_available():
         parts.append(lambda: measure_device(rows, 2 if quick else 20))
-    for part in parts:
-        found = part()
-        for name, figure in found.items():
-            print(figure.line(name), flush=True)
-        figures |= found
-    print(json.dumps({name: vars(figure) for name, figure in figures.items()}))
+    report(parts)

@@ -37,8 +37,8 @@ def parse(kind: type[T] | Any, values: Any, where: str) -> T:
 def _describe(where: str, problem: Any, values: Any) -> str:
     value = problem["input"]
     if problem["type"] == "union_tag_invalid":
-        context, tag = problem["ctx"], problem["ctx"]["discriminator"].strip("'")
-        return f"{where}.{tag}: unknown value '{context['tag']}'; there are {context['expected_tags']}"
+        context, path = problem["ctx"], [*_keys(problem["loc"], values), problem["ctx"]["discriminator"].strip("'")]
+        return f"{where}.{'.'.join(path)}: unknown value '{context['tag']}'; there are {context['expected_tags']}"
     key = ".".join(_keys(problem["loc"], values))
     if problem["type"] == "extra_forbidden":
         return f"{where}.{key}: unknown parameter (value {value!r}); see conf/ for the ones there are"

@@ -9,47 +9,34 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from tests.helpers import plain_hd_pissa as plain
-from watchline.adapters.hd_pissa import Adapters, HDPiSSAConfig, inject
+from tests.helpers.processes import count_collectives
+from tests.helpers.tuning import config, feed
+from watchline.adapters.hd_pissa import inject
 from watchline.adapters.optimizer import HDPiSSAOptimizer
 
-COLLECTIVES = [
-    "all_gather",
-    "all_gather_into_tensor",
-    "all_gather_single",
-    "all_gather_object",
-    "all_reduce",
-    "all_to_all",
-    "all_to_all_single",
-    "barrier",
-    "broadcast",
-    "broadcast_object_list",
-    "gather",
-    "gather_object",
-    "reduce",
-    "reduce_scatter",
-    "reduce_scatter_tensor",
-    "scatter",
-    "send",
-    "recv",
-    "isend",
-    "irecv",
-]
 LRS = [1e-3, 2e-3, 3e-3, 2e-3, 1e-3]
-
-
-def config(**others: Any) -> HDPiSSAConfig:
-    """Four slices of rank 2 on every linear map."""
-    return HDPiSSAConfig(**{"rank": 2, "num_slices": 4, "targets": ("*",), **others})
+LOCAL: dict[str, dict[str, Any]] = {
+    "native": {},
+    "bfloat16": {"comm_dtype": "bfloat16"},
+    **{f"weights.{master}": {"master": master} for master in ("fp32", "kahan", "stochastic")},
+    **{f"both.{master}": {"master": master, "comm_dtype": "bfloat16"} for master in ("fp32", "kahan", "stochastic")},
+}
+MEAN: dict[str, dict[str, Any]] = {
+    "mean": {"reduce": "mean"},
+    "mean.bfloat16": {"reduce": "mean", "comm_dtype": "bfloat16"},
+    **{f"mean.{master}": {"reduce": "mean", "master": master} for master in ("fp32", "kahan", "stochastic")},
+}
+CASES = {**LOCAL, **MEAN}
 
 
 def run_process(rank: int, world_size: int, folder: str) -> None:
     """Join `world_size` processes through a file in `folder` and write this one's results there."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size)
-    calls = _count_collectives()
+    calls = count_collectives()
     tensors, facts = train(calls)
     facts["over_rank"] = _message_of(lambda: inject(plain.make_network(), config(rank=4)))
     facts["uneven"] = _message_of(lambda: inject(plain.make_network(), config(num_slices=3)))
@@ -59,52 +46,25 @@ def run_process(rank: int, world_size: int, folder: str) -> None:
 
 
 def train(calls: Counter[str]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Weights after five steps with each kind of message, the gathered state, collectives of each step."""
+    """Weights after five steps and the gathered state, by case (CASE/NAME); collectives of each step."""
     tensors: dict[str, torch.Tensor] = {}
-    facts: dict[str, Any] = {"steps": [], "setup": {}}
-    for comm_dtype in ("native", "bfloat16"):
-        network = plain.make_network(dtype=torch.float32)
+    facts: dict[str, Any] = {"steps": {}, "setup": {}}
+    for case, settings in CASES.items():
+        dtype = torch.bfloat16 if "master" in settings else torch.float32
+        network = plain.make_network(dtype=dtype)
         calls.clear()
-        adapters = inject(network, config(comm_dtype=comm_dtype))
-        facts["setup"] = dict(calls)
-        optimizer = HDPiSSAOptimizer(adapters, lr=0.0)
-        for shards, optimizer.lr in zip(plain.make_batches(5, 4, torch.float32), LRS, strict=True):
+        adapters = inject(network, config(**settings))
+        facts["setup"][case] = dict(calls)
+        optimizer = HDPiSSAOptimizer(adapters, lr=0.0, seed=5)
+        facts["steps"][case] = []
+        for shards, optimizer.lr in zip(plain.make_batches(5, 4, dtype), LRS, strict=True):
             calls.clear()
             feed(network, adapters, shards)
             optimizer.step()
-            facts["steps"].append(dict(calls))
-        state = optimizer.state_dict()
-        tensors |= {f"{comm_dtype}.{name}": value for name, value in network.state_dict().items()}
-        tensors |= {f"{comm_dtype}.{name}": state[name] for name in ("bases", "first_moment", "second_moment")}
+            facts["steps"][case].append(dict(calls))
+        kept = network.state_dict() | optimizer.state_dict()
+        tensors |= {f"{case}/{name}": value for name, value in kept.items() if isinstance(value, torch.Tensor)}
     return tensors, facts
-
-
-def feed(network: torch.nn.Module, adapters: Adapters, shards: list[plain.Batch]) -> None:
-    """A backward pass of every hosted slice on its own rows."""
-    for j in adapters.hosted_slices:
-        with adapters.slice(j):
-            plain.squared_error(network(shards[j][0]), shards[j][1]).backward()
-
-
-def results(folder: Path, world_size: int) -> list[tuple[dict[str, torch.Tensor], dict[str, Any]]]:
-    """What the processes wrote, by rank."""
-    paths = [folder / str(rank) for rank in range(world_size)]
-    return [(load_file(f"{path}.safetensors"), json.loads(Path(f"{path}.json").read_text())) for path in paths]
-
-
-def _count_collectives() -> Counter[str]:
-    calls: Counter[str] = Counter()
-
-    def counted(name: str, function: Any) -> Any:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            calls[name] += 1
-            return function(*args, **kwargs)
-
-        return call
-
-    for name in COLLECTIVES:
-        setattr(dist, name, counted(name, getattr(dist, name)))
-    return calls
 
 
 def _message_of(action: Any) -> str:

@@ -49,22 +49,30 @@ def factors(weight: Tensor, rank: int, num_slices: int) -> list[list[Tensor]]:
     return [[s[c].sqrt()[:, None] * vt[c], u[:, c] * s[c].sqrt()] for c in slices]
 
 
-def train(network: nn.Sequential, batches: list[list[Batch]], rank: int, lrs: list[float], scale: float = 1.0) -> None:
-    """Move the weights of `network` in place, a learning rate per step."""
+def train(
+    network: nn.Sequential,
+    batches: list[list[Batch]],
+    rank: int,
+    lrs: list[float],
+    scale: float = 1.0,
+    mean: bool = False,
+) -> None:
+    """Move the weights of `network` in place, a learning rate per step; `mean`: every slice sees all shards."""
     layers, num_slices, dtype = linears(network), len(batches[0]), next(network.parameters()).dtype
     bases = [[[f.to(dtype) for f in pair] for pair in factors(x.weight.detach(), rank, num_slices)] for x in layers]
     moments: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
     for t, (lr, shards) in enumerate(zip(lrs, batches, strict=True), start=1):
         updates = [torch.zeros_like(layer.weight) for layer in layers]
-        for j, (x, target) in enumerate(shards):
+        for j in range(num_slices):
             leaves = [[f.clone().requires_grad_() for f in basis[j]] for basis in bases]
-            hidden = x
-            for layer, (a, b) in zip(layers, leaves, strict=True):
-                product = b @ a
-                moved = layer.weight.detach() + scale * (product - product.detach())
-                hidden = nn.functional.linear(hidden, moved, None if layer.bias is None else layer.bias.detach())
-                hidden = hidden if layer is layers[-1] else torch.tanh(hidden)
-            squared_error(hidden, target).backward()
+            seen = shards if mean else [shards[j]]
+            for hidden, target in seen:
+                for layer, (a, b) in zip(layers, leaves, strict=True):
+                    product = b @ a
+                    moved = layer.weight.detach() + scale * (product - product.detach())
+                    hidden = nn.functional.linear(hidden, moved, None if layer.bias is None else layer.bias.detach())
+                    hidden = hidden if layer is layers[-1] else torch.tanh(hidden)
+                (squared_error(hidden, target) / len(seen)).backward()
             for i, pair in enumerate(leaves):
                 steps = []
                 for k, leaf in enumerate(pair):

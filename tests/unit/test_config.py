@@ -1,5 +1,7 @@
 """Parameters: unknown keys and broken rules are errors that name key, rule and value."""
 
+from typing import Annotated, Literal
+
 import pytest
 from pydantic import Field
 
@@ -29,6 +31,34 @@ def test_every_broken_key_is_reported_at_once():
     with pytest.raises(ConfigError) as error:
         parse(Outer, {"inner": {"width": 0}, "rate": 0}, "here")
     assert len(str(error.value).splitlines()) == 2
+
+
+class Square(Config):
+    kind: Literal["square"]
+    side: float = Field(gt=0)
+
+
+class Circle(Config):
+    kind: Literal["circle"]
+    radius: float = Field(gt=0)
+
+
+class Drawing(Config):
+    shape: Annotated[Square | Circle, Field(discriminator="kind")]
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ({"kind": "square", "side": 0}, r"^here\.shape\.side: Input should be greater than 0, got 0"),
+        ({"kind": "square", "side": 1, "radius": 1}, r"^here\.shape\.radius: unknown parameter"),
+        ({"kind": "circle"}, r"^here\.shape\.radius: missing"),
+        ({"kind": "triangle"}, r"^here\.shape\.kind: unknown value 'triangle'; there are 'square', 'circle'"),
+    ],
+)
+def test_keys_of_one_of_several_kinds_are_named_as_they_are_written(shape, message):
+    with pytest.raises(ConfigError, match=message):
+        parse(Drawing, {"shape": shape}, "here")
 
 
 def test_nan_is_no_parameter():

@@ -43,6 +43,7 @@ class DataParallel:
         self._masters = [_master(parameter) for parameter in parameters.values()]
         self._optimizer = torch.optim.AdamW(self._masters, lr=0.0, betas=betas, eps=eps, weight_decay=weight_decay)
         self.num_backwards = [0] * len(shards.hosted)
+        self._remember_versions()
         starts = torch.tensor([0, *self._sizes]).cumsum(0).tolist()
         self._hooks = [
             parameter.register_post_accumulate_grad_hook(self._taker(start))
@@ -68,6 +69,7 @@ class DataParallel:
         unfed = [j for j, count in zip(self.shards.hosted, self.num_backwards, strict=True) if not count]
         if unfed:
             raise RuntimeError(f"slices {unfed} saw no backward pass since the last step; feed every hosted slice")
+        self._check_versions()
         mean_Q = self._mean()
         for master, gradient in zip(self._masters, mean_Q.split(self._sizes)):
             master.grad = gradient.view_as(master)
@@ -79,6 +81,20 @@ class DataParallel:
                 parameter.copy_(master)
         self._rows_hQ.zero_()
         self.num_backwards = [0] * len(self.num_backwards)
+        self._remember_versions()
+
+    def _remember_versions(self) -> None:
+        self._versions = [parameter._version for parameter in self.parameters.values()]
+
+    def _check_versions(self) -> None:
+        """A parameter with a float32 copy is overwritten by it, whatever was loaded since."""
+        rows = zip(self.parameters.items(), self._masters, self._versions)
+        changed = [name for (name, x), master, version in rows if master is not x and x._version != version]
+        if changed:
+            raise RuntimeError(
+                f"{', '.join(changed[:5])}: parameters were loaded or changed since the last step, and their float32 "
+                "copies are those of before; load the optimizer's state after the parameters, or begin anew"
+            )
 
     def _mean(self) -> Tensor:
         """Mean gradient (Q,) over the K shards, left in the first row."""
@@ -104,16 +120,21 @@ class DataParallel:
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Undo `state_dict`, after the parameters were loaded; raises ValueError where something is missing."""
+        stepped = any(not key.endswith("/master") for key in state)
         for name, parameter, master in zip(self.parameters, self.parameters.values(), self._masters):
             own = {key.removeprefix(f"{name}/"): value for key, value in state.items() if key.startswith(f"{name}/")}
             if master is not parameter:
                 if "master" not in own:
                     raise ValueError(f"the state lacks the float32 copy of {name}; it is of another precision")
                 master.copy_(own.pop("master"))
+            lacking = {"step", "exp_avg", "exp_avg_sq"} - own.keys() if stepped else set()
+            if lacking:
+                raise ValueError(f"the state lacks {', '.join(sorted(lacking))} of {name}; it is of other parameters")
             self._optimizer.state[master] = {
                 key: value.clone() if key == "step" else value.to(master.device, master.dtype, copy=True)
                 for key, value in own.items()
             }
+        self._remember_versions()
 
     def remove(self) -> None:
         """Stop taking gradients."""

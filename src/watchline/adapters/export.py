@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,15 +51,16 @@ def lora_factors(update_mn: Tensor, a_Rn: Tensor, bt_Rm: Tensor) -> tuple[Tensor
 
 def _config(ranks: Mapping[str, int]) -> dict[str, object]:
     """peft's LoraConfig of a scale of 1 on exactly these layers."""
+    # Patterns of whole names: peft takes plain ones for the ends of names, and others may end alike.
     highest = max(ranks.values())
-    others = {name: rank for name, rank in ranks.items() if rank != highest}
+    others = {f"^{re.escape(name)}": rank for name, rank in ranks.items() if rank != highest}
     return {
         "peft_type": "LORA",
         "r": highest,
         "lora_alpha": highest,
         "rank_pattern": others,
         "alpha_pattern": others,
-        "target_modules": sorted(ranks),
+        "target_modules": "|".join(re.escape(name) for name in sorted(ranks)),
         "lora_dropout": 0.0,
         "bias": "none",
         "inference_mode": True,

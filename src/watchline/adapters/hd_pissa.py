@@ -237,11 +237,12 @@ def inject(module: nn.Module, config: HDPiSSAConfig, group: dist.ProcessGroup | 
 
 def remove(module: nn.Module) -> None:
     """Make every adapted layer a plain nn.Linear again, with the weights as they are now, and undo the freezing."""
-    for child in module.modules():
-        if isinstance(child, SlicedLinear):
-            linear: Any = child
-            for parameter in linear.adapters.frozen:
-                parameter.requires_grad_(True)
-            del linear.adapters, linear.layer
-            linear.weight.grad = None
-            linear.__class__ = nn.Linear
+    adapted: list[Any] = [child for child in module.modules() if isinstance(child, SlicedLinear)]
+    trainable = [parameter for linear in adapted[:1] for parameter in linear.adapters.frozen]
+    for linear in adapted:
+        del linear.adapters, linear.layer
+        linear.weight.grad = None
+        linear.weight.requires_grad_(False)
+        linear.__class__ = nn.Linear
+    for parameter in trainable:
+        parameter.requires_grad_(True)

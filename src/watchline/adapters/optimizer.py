@@ -55,10 +55,10 @@ class HDPiSSAOptimizer:
         self.num_steps += 1
         steps_hP = self._message(self._adam_steps(self._mean_gradients()))
         # A process applies the gathered copy of its own steps too: rounding must be the same everywhere.
-        steps_KP = self.adapters.collective.all_gather(steps_hP).to(self.adapters.bases.dtype)
+        steps_KP = self.adapters.collective.all_gather(steps_hP)
         for number, layer in enumerate(self.adapters.layers):
-            da_Rn, dbt_Rm = layer.stack(steps_KP)
             a_Rn, bt_Rm = layer.stack(self.adapters.bases)
+            da_Rn, dbt_Rm = (part.to(a_Rn.dtype) for part in layer.stack(steps_KP))
             left_2Rm, right_2Rn = torch.cat((dbt_Rm, bt_Rm)), torch.cat((a_Rn - da_Rn, da_Rn))
             seed = (self.seed * 1_000_003 + self.num_steps) * 1_000_003 + number
             self._weights.add_product(layer.name, left_2Rm, right_2Rn, -config.scale, seed % 2**63)

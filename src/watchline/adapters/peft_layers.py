@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 import torch
@@ -34,15 +35,16 @@ class PeftLayers:
 
         init = True if method == "lora" else "pissa" if iterations is None else f"pissa_niter_{iterations}"
         settings: dict[str, Any] = {"lora_alpha": alpha, "init_lora_weights": init}  # wider than peft's annotations
-        config = LoraConfig(r=rank, target_modules=names, lora_dropout=0.0, **settings)
-        trainable = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+        # As a pattern: in a list every module would count whose name ends with one of these.
+        pattern = "|".join(map(re.escape, names))
+        config = LoraConfig(r=rank, target_modules=pattern, lora_dropout=0.0, **settings)
+        trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             LoraModel(module, config, _ADAPTER)
         # peft freezes everything else; whether it is trained is not its to say.
-        for name, parameter in module.named_parameters():
-            if name in trainable:
-                parameter.requires_grad_(True)
+        for parameter in trainable:
+            parameter.requires_grad_(True)
         self.module = module
         self.layers: dict[str, Any] = {name: module.get_submodule(name) for name in names}
 
@@ -67,3 +69,4 @@ class PeftLayers:
             layer.merge(safe_merge=True)
             parent, _, last = name.rpartition(".")
             setattr(self.module.get_submodule(parent), last, layer.get_base_layer())
+        del self.module.peft_config

@@ -189,7 +189,7 @@ class DataParallelTuner(Tuner):
             own = self._wrap(config, seed)
         else:
             self.linears = linears_matching(module, config.targets)
-            own = {f"{name}.weight": linear.get_parameter("weight") for name, linear in self.linears.items()}
+            own = _distinct({f"{name}.weight": x.get_parameter("weight") for name, x in self.linears.items()})
         targeted = {id(linear.weight) for linear in self.linears.values()} | {id(p) for p in own.values()}
         others = {name: p for name, p in module.named_parameters() if id(p) not in targeted}
         others = {name: p for name, p in others.items() if p.requires_grad and config.others == "data_parallel"}
@@ -263,6 +263,12 @@ def _check_rank(linears: Mapping[str, nn.Linear], rank: int) -> None:
         raise ValueError(
             f"rank={rank} exceeds the smaller side of {', '.join(over)}; lower rank or leave these out of targets"
         )
+
+
+def _distinct(parameters: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """Every parameter under its first name: tied weights have several."""
+    first = {id(parameter): name for name, parameter in reversed(list(parameters.items()))}
+    return {name: parameter for name, parameter in parameters.items() if first[id(parameter)] == name}
 
 
 def _widened(weight: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 # Matplotlib needs real colours: each of these stands for a CSS variable of assets/page.css and is replaced in the SVG.
 INK, SOFT, LINE = "#010101", "#020202", "#030303"
-SERIES = ("#0a0101", "#0a0202", "#0a0303", "#0a0404", "#0a0505", "#0a0606")
-DASHES = ("", "6 3", "2 2.5", "8 3 2 3", "10 4", "3 5")
+SERIES = ("#0a0101", "#0a0202", "#0a0303", "#0a0404", "#0a0505", "#0a0606", "#0a0707", "#0a0808")
+DASHES = ("", "6 3", "2 2.5", "8 3 2 3", "10 4", "3 5", "8 2 2 2 2 2", "14 3 4 3")
 _VARIABLES = {INK: "var(--ink)", SOFT: "var(--soft)", LINE: "var(--line)"} | {
     colour: f"var(--s{i + 1})" for i, colour in enumerate(SERIES)
 }
@@ -49,7 +49,7 @@ _SHORTER = re.compile(r"(\d+\.\d{2})\d+")
 
 
 def colour_of(i: int) -> str:
-    """Stand-in colour of series `i`; colours repeat after six."""
+    """Stand-in colour of series `i`; colours repeat after eight."""
     return SERIES[i % len(SERIES)]
 
 

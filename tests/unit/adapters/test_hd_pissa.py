@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,42 +10,11 @@ import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from tests.helpers import plain_hd_pissa as plain
-from watchline.adapters.hd_pissa import Adapters, HDPiSSAConfig, SlicedLinear, inject, remove
-from watchline.adapters.optimizer import HDPiSSAOptimizer, learning_rate
+from tests.helpers.tuning import config, feed, moves, relative_error, weights
+from watchline.adapters.hd_pissa import HDPiSSAConfig, SlicedLinear, deal_by_cost, inject, remove
+from watchline.adapters.optimizer import HDPiSSAOptimizer
 
 LRS = [1e-3, 2e-3, 3e-3, 2e-3, 1e-3]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def config(rank: int = 2, num_slices: int = 4, **others: object) -> HDPiSSAConfig:
-    return HDPiSSAConfig(rank=rank, num_slices=num_slices, targets=("*",), **others)  # type: ignore[arg-type]
-
-
-def weights(network: nn.Sequential) -> list[Tensor]:
-    return [layer.weight.detach().clone() for layer in plain.linears(network)]
-
-
-def moves(after: list[Tensor], before: list[Tensor]) -> list[Tensor]:
-    return [a - b for a, b in zip(after, before, strict=True)]
-
-
-def relative_error(found: list[Tensor], expected: list[Tensor]) -> float:
-    return max(float((f - e).norm() / e.norm()) for f, e in zip(found, expected, strict=True))
-
-
-def feed(network: nn.Module, adapters: Adapters, shards: list[plain.Batch], accumulation: int = 1) -> None:
-    for j in adapters.hosted_slices:
-        x, target = shards[j]
-        with adapters.slice(j):
-            for part_x, part_target in zip(x.chunk(accumulation), target.chunk(accumulation), strict=True):
-                (plain.squared_error(network(part_x), part_target) / accumulation).backward()
 
 
 def train(
@@ -127,6 +95,35 @@ def test_the_same_rows_on_every_slice_equal_one_slice_of_all_ranks() -> None:
     assert relative_error(many, one) < 1e-10
 
 
+@pytest.mark.parametrize("alpha", [None, 1.0])
+def test_five_steps_on_averaged_gradients_equal_the_plain_implementation(alpha: float | None) -> None:
+    batches, network = plain.make_batches(5, 4), plain.make_network()
+    before = weights(network)
+    plain.train(network, batches, rank=2, lrs=LRS, scale=1.0 if alpha is None else alpha / 2, mean=True)
+    found = train(plain.make_network(), config(reduce="mean", alpha=alpha), batches, LRS)
+    assert relative_error(found, moves(weights(network), before)) < 1e-6
+
+
+def test_averaged_slices_equal_one_slice_of_all_ranks_on_the_mean_of_the_losses() -> None:
+    batches = plain.make_batches(5, 4)
+    many = train(plain.make_network(), config(2, 4, reduce="mean"), batches, LRS)
+    whole = [[(torch.cat([x for x, _ in shards]), torch.cat([y for _, y in shards]))] for shards in batches]
+    one = train(plain.make_network(), config(8, 1), whole, LRS)
+    assert relative_error(many, one) < 1e-9
+    assert relative_error(many, train(plain.make_network(), config(2, 4), batches, LRS)) > 0.1
+
+
+@pytest.mark.parametrize("reduce", ["local", "mean"])
+def test_bfloat16_messages_round_the_steps_on_one_process_too(reduce: str) -> None:
+    """A step is rounded to eight bits, and the weights no more than that."""
+    batches = plain.make_batches(3, 4, torch.float32)
+    native, rounded = (
+        train(plain.make_network(dtype=torch.float32), config(reduce=reduce, comm_dtype=x), batches, LRS[:3])
+        for x in ("native", "bfloat16")
+    )
+    assert 5e-4 < relative_error(rounded, native) < 1e-2
+
+
 def test_four_micro_batches_equal_one_batch() -> None:
     batches = plain.make_batches(3, 2)
     whole = train(plain.make_network(), config(2, 2), batches, LRS[:3])
@@ -187,40 +184,6 @@ def test_no_tensor_of_the_weights_shape_is_made_by_a_backward_pass() -> None:
     assert all(layer.weight.grad is None for layer in network)
 
 
-def test_resuming_is_bitwise() -> None:
-    batches = plain.make_batches(5, 4, torch.float32)
-    straight = plain.make_network(dtype=torch.float32)
-    train(straight, config(), batches, LRS)
-
-    first = plain.make_network(dtype=torch.float32)
-    adapters = inject(first, config())
-    optimizer = HDPiSSAOptimizer(adapters, lr=0.0)
-    for shards, optimizer.lr in zip(batches[:2], LRS[:2], strict=True):
-        feed(first, adapters, shards)
-        optimizer.step()
-    saved_weights, saved_state = copy.deepcopy(first.state_dict()), optimizer.state_dict()
-
-    second = plain.make_network(seed=7, dtype=torch.float32)
-    second.load_state_dict(saved_weights)
-    adapters = inject(second, config())
-    optimizer = HDPiSSAOptimizer(adapters, lr=0.0)
-    optimizer.load_state_dict(saved_state)
-    for shards, optimizer.lr in zip(batches[2:], LRS[2:], strict=True):
-        feed(second, adapters, shards)
-        optimizer.step()
-    assert all(torch.equal(a, b) for a, b in zip(weights(second), weights(straight), strict=True))
-
-
-def test_a_state_without_bases_or_of_another_layout_is_refused() -> None:
-    optimizer = HDPiSSAOptimizer(inject(plain.make_network(), config()), lr=1e-3)
-    state = optimizer.state_dict()
-    with pytest.raises(ValueError, match="lacks bases"):
-        optimizer.load_state_dict({key: value for key, value in state.items() if key != "bases"})
-    other = HDPiSSAOptimizer(inject(plain.make_network(), config(rank=1)), lr=1e-3)
-    with pytest.raises(ValueError, match="other layers, slices or ranks"):
-        other.load_state_dict(state)
-
-
 def test_lowrank_bases_approximate_the_exact_ones_and_leave_the_random_state_alone() -> None:
     exact = inject(plain.make_network(), config(2, 2))
     network = plain.make_network()
@@ -238,25 +201,6 @@ def test_a_singular_weight_has_finite_bases() -> None:
         network[0].weight.copy_(torch.outer(torch.arange(6.0), torch.ones(8)))
     adapters = inject(network, config(3, 2))
     assert bool(adapters.bases.isfinite().all())
-
-
-@pytest.mark.parametrize("decay", ["constant", "linear", "cosine"])
-@pytest.mark.parametrize(("total", "share"), [(1, 0.0), (1, 1.0), (3, 0.03), (100, 0.03), (100, 0.5), (10, 1.0)])
-def test_no_step_has_learning_rate_zero(decay: str, total: int, share: float) -> None:
-    rates = [learning_rate(step, total, 2e-5, share, decay) for step in range(total)]  # type: ignore[arg-type]
-    assert min(rates) > 0
-    assert max(rates) <= 2e-5
-
-
-def test_more_rank_than_the_weight_has_raises_naming_the_weight() -> None:
-    with pytest.raises(ValueError, match=r"4 \* 4 = 16 exceeds the smaller side of 0 \(20 x 12\)"):
-        inject(plain.make_network(), config(4, 4))
-
-
-def test_clamping_lowers_the_rank_of_that_weight_alone_and_warns() -> None:
-    with pytest.warns(UserWarning, match="0 to 3"):
-        adapters = inject(plain.make_network(), config(4, 4, over_rank="clamp"))
-    assert [layer.rank for layer in adapters.layers] == [3, 4, 4]
 
 
 def test_only_the_targets_move_and_the_rest_is_frozen() -> None:
@@ -280,69 +224,6 @@ def test_a_frozen_input_does_not_hide_the_first_layer() -> None:
     feed(network, adapters, plain.make_batches(1, 1)[0])
     first = adapters.layers[0]
     assert float(adapters.gradients[0, first.start : first.stop].norm()) > 0
-
-
-class _Attention(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.attention = nn.MultiheadAttention(8, 2)
-
-
-class _Tied(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(12, 8)
-        self.head = nn.Linear(8, 12, bias=False)
-        self.head.weight = self.embedding.weight
-
-
-class _Wrapped(nn.Linear):
-    pass
-
-
-@pytest.mark.parametrize(
-    ("network", "message"),
-    [
-        (_Attention(), "separate q, k, v, o nn.Linear"),
-        (_Tied(), r"tied \(embedding.weight, head.weight\).*untie it"),
-        (nn.Sequential(_Wrapped(8, 8)), "a _Wrapped, not a plain nn.Linear"),
-        (nn.Sequential(nn.Linear(8, 8)).half(), "load the model in bfloat16 or float32"),
-        (nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8).double()), "of several kinds"),
-        (nn.Sequential(nn.Embedding(4, 4)), "nn.Linear modules are none"),
-    ],
-    ids=["multihead", "tied", "subclass", "float16", "mixed", "nothing"],
-)
-def test_what_cannot_be_adapted_raises_and_says_what_to_do(network: nn.Module, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        inject(network, config(1, 2))
-
-
-def test_a_pattern_that_matches_nothing_raises_with_the_names_there_are() -> None:
-    with pytest.raises(ValueError, match=r"target 'q_proj': it matches no module; the nn.Linear modules are 0, 2, 4"):
-        inject(plain.make_network(), HDPiSSAConfig(rank=1, num_slices=1, targets=("*", "q_proj")))
-
-
-def test_a_weight_used_outside_its_layer_is_noticed() -> None:
-    network = plain.make_network()
-    adapters = inject(network, config(2, 1))
-    x, _ = plain.make_batches(1, 1)[0][0]
-    (network(x).mean() + network[0].weight.mean()).backward()
-    with pytest.raises(RuntimeError, match="0: the weight was used outside its layer"):
-        HDPiSSAOptimizer(adapters, lr=1e-3).step()
-
-
-def test_an_unfed_slice_and_an_unnamed_slice_are_errors() -> None:
-    network = plain.make_network()
-    adapters = inject(network, config(2, 2))
-    x, target = plain.make_batches(1, 1)[0][0]
-    with pytest.raises(RuntimeError, match=r"with adapters.slice\(j\)"):
-        network(x)
-    with adapters.slice(0):
-        plain.squared_error(network(x), target).backward()
-    with pytest.raises(RuntimeError, match=r"slices \[1\] saw no backward pass"):
-        HDPiSSAOptimizer(adapters, lr=1e-3).step()
-    with pytest.raises(ValueError, match="slice 2 is not hosted here"), adapters.slice(2):
-        pass
 
 
 def test_removing_gives_back_the_plain_trainable_layers() -> None:
@@ -385,3 +266,27 @@ def test_autocast_captures_the_gradients_to_its_precision() -> None:
         captured.append(adapters.gradients)
     assert captured[1].dtype == torch.float32
     assert float((captured[1] - captured[0]).norm() / captured[0].norm()) < 0.05
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 4, 8])
+def test_every_weight_is_dealt_once_and_no_process_gets_much_more_than_its_part(num_processes: int) -> None:
+    costs = [9, 1, 9, 1, 8, 1, 8, 1, 7, 1]  # turn by turn, half of the processes would get all the dear ones
+    dealt = deal_by_cost(costs, num_processes)
+    assert len(dealt) == num_processes
+    assert sorted(index for indices in dealt for index in indices) == list(range(len(costs)))
+    loads = [sum(costs[i] for i in indices) for indices in dealt]
+    # The bound of the greedy rule: an even part, or one weight alone, by at most 4/3.
+    assert max(loads) <= 4 / 3 * max(*costs, sum(costs) / num_processes)
+
+
+def test_the_flat_buffers_hold_every_weight_once_and_apart() -> None:
+    layers = inject(plain.make_network(), config(2, 4)).layers
+    assert [(layer.start, layer.stop) for layer in layers] == [(0, 64), (64, 136), (136, 216)]
+    flat_KP = torch.arange(4.0 * 216).view(4, 216)
+    for layer in layers:
+        a_Rn, bt_Rm = layer.stack(flat_KP)
+        for j in range(4):
+            a_rn, bt_rm = layer.split(flat_KP[j])
+            assert torch.equal(a_Rn[2 * j : 2 * j + 2], a_rn)
+            assert torch.equal(bt_Rm[2 * j : 2 * j + 2], bt_rm)
+            assert torch.equal(torch.cat((a_rn.flatten(), bt_rm.flatten())), flat_KP[j, layer.start : layer.stop])

@@ -1,0 +1,1 @@
+"""Supervised fine-tuning of causal language models on instructions: the code of recipes/llm_sft."""
