@@ -56,8 +56,9 @@ flow: setup  ## run the line once as a Prefect flow (OVERRIDES=...), no server n
 ui: setup  ## Prefect server, daily deployment and report server on 127.0.0.1, until Ctrl-C
 	@python -m pipelines ui --port $(PORT) --reports-port $(REPORTS_PORT)
 
-bench: setup  ## measure GR against the plain reference (one core, some minutes)
+bench: setup  ## measure GR and HD-PiSSA against plain references (two cores, ten minutes)
 	@python benchmarks/gr.py
+	@python benchmarks/hd_pissa.py
 
 lock: setup  ## compile requirements/lock.txt and llm.txt anew from their .in files (needs uv)
 	@uv pip compile requirements/default.in --universal --python-version 3.11 --excludes requirements/exclude.txt \

@@ -85,7 +85,8 @@ class Size:
         )
 
 
-CPU_SIZE = Size(1024, 2816, 4, 16, 512, 16, 2, 512)
+CPU_SIZE = Size(1024, 2816, 4, 16, 512, 16, 2, 128)
+OTHER_TOKENS = (64, 512)  # of each of the two rows; the published micro-batch is 2 x 512
 CUDA_SIZE = Size(2048, 8192, 16, 32, 32_000, 16, 2, 512)
 TINY_SIZE = Size(32, 88, 2, 4, 64, 4, 2, 16)
 
@@ -404,12 +405,12 @@ def measure_memory(size: Size) -> dict[str, Figure]:
     }
 
 
-def measure_short(size: Size, rounds: int) -> dict[str, Figure]:
-    """Ratios at 1 x 128 tokens, where B A and the update, which do not depend on the tokens, weigh more."""
-    short = replace(size, rows=1, tokens=128)
-    found = measure_steps(short, rounds) | measure_memory(short)
+def measure_length(size: Size, tokens: int, rounds: int) -> dict[str, Figure]:
+    """Ratios with other numbers of tokens: B A and the update do not depend on them, the rest does."""
+    other = replace(size, tokens=tokens)
+    found = measure_steps(other, rounds) | measure_memory(other)
     names = [name for name in ("step_speedup", "step_over_lora", "step_memory_reduction") if name in found]
-    return {f"{name}_{short.tokens}_tokens": replace(found[name], target=None) for name in names}
+    return {f"{name}_{other.rows}x{tokens}_tokens": replace(found[name], target=None) for name in names}
 
 
 def measure_device(size: Size, device: str, num_steps: int) -> dict[str, Figure]:
@@ -465,7 +466,7 @@ def main(argv: list[str] | None = None) -> None:
         partial(measure_memory, size),
     ]
     if not brief:
-        parts.append(partial(measure_short, size, rounds))
+        parts += [partial(measure_length, size, tokens, rounds) for tokens in OTHER_TOKENS]
     if torch.cuda.is_available():
         print(f"on CUDA, one process, one slice, bf16: {CUDA_SIZE.line()}")
         parts.append(partial(measure_device, CUDA_SIZE, "cuda", 3 if brief else 20))

@@ -140,7 +140,10 @@ def test_model_metrics_and_curves_are_written_and_no_checkpoint_is_left(folder: 
     assert not list((folder / "runs/train").glob("*/step-*"))
 
 
-def test_nothing_written_names_a_path_of_this_machine(folder: Path, straight: Path) -> None:
+def test_nothing_written_names_a_path_of_this_machine_or_how_the_model_was_loaded(folder: Path, straight: Path) -> None:
+    assert (
+        not {"is_local", "local_files_only"} & json.loads((straight / "model/tokenizer_config.json").read_text()).keys()
+    )
     assert not [name for name, data in contents(straight).items() if str(folder).encode() in data]
 
 

@@ -78,6 +78,8 @@ def save(model: Any, tokenizer: Any, template: str, directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     model.save_pretrained(directory)
     tokenizer.chat_template = chat_template(template)
+    for how_it_was_loaded in ("is_local", "local_files_only"):  # of this machine and its environment, not of the model
+        tokenizer.init_kwargs.pop(how_it_was_loaded, None)
     tokenizer.save_pretrained(directory)
 
 
