@@ -85,7 +85,7 @@ class Bench:
 def main() -> None:
     """Train, fine-tune with every setting, compare, print."""
     parser = excerpt.parser(__doc__, overrides=["experiment=finetune_methods", "finetune.num_processes=1"])
-    parser.add_argument("--lrs", nargs="+", type=float, default=[1e-4, 3e-4, 1e-3, 3e-3])
+    parser.add_argument("--lrs", nargs="+", type=float, default=[3e-4, 1e-3, 3e-3, 1e-2])
     arguments = parser.parse_args()
     with excerpt.prepared(arguments, DAYS) as (params, features), tempfile.TemporaryDirectory() as scratch:
         bench = Bench(params, features, Path(scratch) / "gr")
