@@ -108,7 +108,7 @@ def test_the_published_setting_is_that_of_the_paper(tmp_path):
         "query",
         "response",
     )
-    assert evaluate.tasks == ("gsm8k", "minerva_math")
+    assert evaluate.tasks == ("gsm8k",)
 
 
 def test_dvc_watches_local_models_and_data_and_stands_in_for_those_of_the_hub(tmp_path):

@@ -151,11 +151,25 @@ def test_every_method_gives_a_model_of_the_same_format_and_the_same_bytes_on_one
     assert metrics["update"]["highest_rank"] <= ranks[method]
 
 
-def test_contenders_are_set_side_by_side_and_a_repeat_goes_on_with_the_rest(
-    line: Path, straight: Path, alone: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: Any
+CONTENDERS = {"lora": {"method": "lora"}, "lora 8": {"method": "lora", "rank": 8}, "mean": {"reduce": "mean"}}
+
+
+def test_contenders_are_set_side_by_side(line: Path, straight: Path, alone: Callable[..., None]) -> None:
+    alone("compared", comparison={"contenders": CONTENDERS, "num_seeds": 2}, num_processes=1)
+    assert contents(line / "compared/model") == contents(straight / "model")
+    metrics = json.loads((line / "compared/reports/finetune/metrics.json").read_text())
+    assert set(metrics["methods"]) == {"hd_pissa", *CONTENDERS}
+    ours = metrics["methods"]["hd_pissa"]
+    either_seed = [pytest.approx(ours["loss"] + sign * ours["loss_sd"] / 2**0.5) for sign in (-1, 1)]
+    assert metrics["after"]["loss"] in either_seed
+    page = (line / "compared/reports/finetune/index.html").read_text()
+    for words in ("Methods side by side", "Singular spectrum by method", "lora 8", "total rank", "rate"):
+        assert words in page
+
+
+def test_a_comparison_killed_and_repeated_in_another_order_gives_every_setting_its_own_figures(
+    line: Path, alone: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    contenders = {"lora": {"method": "lora"}, "lora 8": {"method": "lora", "rank": 8}, "mean": {"reduce": "mean"}}
-    comparison = {"comparison": {"contenders": contenders, "num_seeds": 2}, "num_processes": 1}
     plain_step = Finetuner._step
 
     def killed_in_the_last_contender(self: Finetuner) -> None:
@@ -163,26 +177,23 @@ def test_contenders_are_set_side_by_side_and_a_repeat_goes_on_with_the_rest(
             raise KeyboardInterrupt
         plain_step(self)
 
-    monkeypatch.setattr(Finetuner, "_step", killed_in_the_last_contender)
-    with pytest.raises(KeyboardInterrupt):
-        alone("compared", **comparison)
-    monkeypatch.setattr(Finetuner, "_step", plain_step)
-    capsys.readouterr()
-    alone("compared", **comparison)
-    assert capsys.readouterr().out.count("finetune: lora") == 0  # done before, not done again
+    def run_all(out: str, contenders: dict[str, Any]) -> dict[str, Any]:
+        alone(out, comparison={"contenders": contenders, "num_seeds": 2}, num_processes=1, lr=2e-3, epochs=1)
+        return json.loads((line / out / "reports/finetune/metrics.json").read_text())
 
-    assert contents(line / "compared/model") == contents(straight / "model")
-    metrics = json.loads((line / "compared/reports/finetune/metrics.json").read_text())
-    assert set(metrics["methods"]) == {"hd_pissa", *contenders}
-    assert metrics["after"]["loss"] in [
-        pytest.approx(
-            metrics["methods"]["hd_pissa"]["loss"] + sign * metrics["methods"]["hd_pissa"]["loss_sd"] / 2**0.5
-        )
-        for sign in (-1, 1)
-    ]
-    page = (line / "compared/reports/finetune/index.html").read_text()
-    for words in ("Methods side by side", "Singular spectrum by method", "lora 8", "total rank"):
-        assert words in page
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Finetuner, "_step", killed_in_the_last_contender)
+        run_all("repeated", CONTENDERS)
+    capsys.readouterr()
+    repeated = run_all("repeated", dict(reversed(CONTENDERS.items())))
+    assert capsys.readouterr().out.count("finetune: lora") == 0  # done before, not done again
+    assert repeated == run_all("uninterrupted", CONTENDERS)
+
+
+@pytest.mark.parametrize("key", ["holdout_share", "num_processes", "comparison"])
+def test_a_contender_cannot_change_what_all_share(alone: Callable[..., None], key: str) -> None:
+    with pytest.raises(RankError, match=rf"contenders\.other\.{key}: the same for all that are compared"):
+        alone("wrong", comparison={"contenders": {"other": {key: 0.5}}})
 
 
 def test_a_wrong_contender_is_named(alone: Callable[..., None]) -> None:

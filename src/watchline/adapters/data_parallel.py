@@ -44,6 +44,8 @@ class DataParallel:
         self._optimizer = torch.optim.AdamW(self._masters, lr=0.0, betas=betas, eps=eps, weight_decay=weight_decay)
         self.num_backwards = [0] * len(shards.hosted)
         self._remember_versions()
+        for parameter in parameters.values():
+            parameter.grad = None  # of passes before this: the hooks would count it into the first step
         starts = torch.tensor([0, *self._sizes]).cumsum(0).tolist()
         self._hooks = [
             parameter.register_post_accumulate_grad_hook(self._taker(start))
@@ -108,13 +110,13 @@ class DataParallel:
         return self._rows_hQ[0]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """AdamW's state and the float32 copies, by name; parameters themselves go beside it."""
+        """AdamW's own state and float32 copies, by name; parameters themselves go beside it."""
         state = {}
         for name, parameter, master in zip(self.parameters, self.parameters.values(), self._masters):
             for key, value in self._optimizer.state[master].items():
-                state[f"{name}/{key}"] = value.clone()
+                state[f"{name}/{key}"] = value
             if master is not parameter:
-                state[f"{name}/master"] = master.detach().clone()
+                state[f"{name}/master"] = master.detach()
         return state
 
     @torch.no_grad()

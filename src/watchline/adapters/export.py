@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -16,15 +16,15 @@ from torch import Tensor
 _PREFIX = "base_model.model."  # peft's, before the module's own names
 
 
-def save_lora(directory: Path, updates: Mapping[str, Tensor], bases: Mapping[str, tuple[Tensor, Tensor]]) -> float:
+def save_lora(directory: Path, updates: Iterable[tuple[str, Tensor, Tensor, Tensor]]) -> float:
     """Write adapter_config.json and adapter_model.safetensors (float32, rank 2 R, alpha = rank) into `directory`.
 
-    `updates` holds Delta W (m, n) by layer name, `bases` the stacked A (R, n) and B^T (R, m). Returns the relative
-    error of the exported update, in the Frobenius norm over all layers.
+    `updates` gives name, Delta W (m, n), stacked A (R, n) and B^T (R, m) of one layer after another. Returns the
+    relative error of the exported update, in the Frobenius norm over all layers.
     """
     tensors, ranks, lost, whole = {}, {}, 0.0, 0.0
-    for name, update_mn in updates.items():
-        up_mL, down_Ln = lora_factors(update_mn, *bases[name])
+    for name, update_mn, a_Rn, bt_Rm in updates:
+        up_mL, down_Ln = lora_factors(update_mn, a_Rn, bt_Rm)
         lost += float((update_mn - up_mL @ down_Ln).square().sum())
         whole += float(update_mn.square().sum())
         ranks[name] = down_Ln.shape[0]

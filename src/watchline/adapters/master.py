@@ -63,12 +63,12 @@ class Weights:
         """The weight with what rounding holds back, in float32 or wider."""
         weight = self.weights[name].detach()
         if name not in self._copies:
-            return weight.to(torch.promote_types(weight.dtype, torch.float32))
+            return weight.to(torch.promote_types(weight.dtype, torch.float32), copy=True)
         return self._copies[name].clone() if self.master == "fp32" else weight.float() + self._copies[name]
 
     def tensors(self) -> dict[str, Tensor]:
-        """The float32 copies or the remainders, by name; empty where there are none."""
-        return {name: copy.clone() for name, copy in self._copies.items()}
+        """The float32 copies or the remainders themselves, by name; empty where there are none."""
+        return dict(self._copies)
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Undo `tensors`; raises ValueError where one is missing."""

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -119,15 +119,16 @@ class HDPiSSAOptimizer:
         """Step count, layout, bases (K, P), moments (K, P) of ALL slices: the same on any number of processes.
 
         A collective: every process calls it. With bfloat16 weights also what master=fp32 or kahan keeps, under
-        `master/NAME` (m, n). The weights are the model's own state and go beside it.
+        `master/NAME` (m, n). The weights are the model's own state and go beside it. As torch's own, the tensors are
+        the optimizer's: copy what has to outlive the next step.
         """
         gather = self.adapters.collective.all_gather
         return {
             "num_steps": self.num_steps,
             "layout": self._layout(),
-            "bases": self.adapters.bases.clone(),
-            "first_moment": gather(self._first_hP).clone(),
-            "second_moment": gather(self._second_hP).clone(),
+            "bases": self.adapters.bases,
+            "first_moment": gather(self._first_hP),
+            "second_moment": gather(self._second_hP),
             **{f"{_MASTER}{name}": tensor for name, tensor in self._weights.tensors().items()},
         }
 
@@ -160,15 +161,16 @@ class HDPiSSAOptimizer:
         """Write the update since `base_weights` (by layer name, as before `inject`) as a LoRA that peft loads.
 
         Its rank is 2 K r; what N steps moved beyond that is of second order and is left out. Returns the relative
-        error: the Frobenius norm of what is left out over that of the update, of all weights together.
+        error: the Frobenius norm of what is left out over that of the update, of all weights together. One process
+        calls it; all have the same weights.
         """
-        updates = {
-            layer.name: self._weights.exact(layer.name).double()
-            - base_weights[layer.name].to(layer.weight.device).double()
-            for layer in self.adapters.layers
-        }
-        bases = {layer.name: layer.stack(self.adapters.bases) for layer in self.adapters.layers}
-        return save_lora(directory, updates, bases)
+        return save_lora(directory, self._updates(base_weights))
+
+    def _updates(self, base_weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
+        """Name, update in float64, stacked A and B^T of one layer after another: float64 copies take room."""
+        for layer in self.adapters.layers:
+            before = base_weights[layer.name].to(layer.weight.device).double()
+            yield layer.name, self._weights.exact(layer.name).double() - before, *layer.stack(self.adapters.bases)
 
     def _layout(self) -> dict[str, list[int]]:
         """K, r, m, n of every weight in the order of the flat buffers."""

@@ -58,9 +58,10 @@ class PeftLayers:
 
     @torch.no_grad()
     def weight(self, name: str) -> Tensor:
-        """The weight (m, n) the layer amounts to."""
+        """The weight (m, n) the layer amounts to, in float32 or wider; merging a bfloat16 layer rounds it."""
         layer = self.layers[name]
-        weight: Tensor = layer.get_base_layer().weight + layer.get_delta_weight(_ADAPTER)
+        base, delta = layer.get_base_layer().weight, layer.get_delta_weight(_ADAPTER)
+        weight: Tensor = base.to(torch.promote_types(base.dtype, torch.float32)) + delta
         return weight
 
     def merge(self) -> None:

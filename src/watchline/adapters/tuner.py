@@ -15,11 +15,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 import torch.distributed as dist
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from watchline.adapters.collective import Collective
@@ -50,6 +50,12 @@ class PeftConfig(DataParallelConfig):
     rank: int = Field(ge=1, description="rank of the two factors (r), the same on every process")
     alpha: float | None = Field(None, gt=0, description="scale of the product times rank; None is rank, a scale of 1")
     pissa_iterations: int | None = Field(None, ge=1, description="of PiSSA's randomised SVD; None is the exact one")
+
+    @model_validator(mode="after")
+    def _iterations_are_pissas(self) -> Self:
+        if self.method == "lora" and self.pissa_iterations is not None:
+            raise ValueError("pissa_iterations is a setting of method=pissa; LoRA decomposes nothing")
+        return self
 
 
 class FullConfig(DataParallelConfig):
@@ -82,7 +88,7 @@ class Tuner(ABC):
 
     @abstractmethod
     def trained(self) -> dict[str, nn.Parameter]:
-        """The parameters that training moves, by name; empty tensors are none of them."""
+        """The parameters that training moves, by name."""
 
     @abstractmethod
     def rank(self, name: str) -> int:
@@ -94,7 +100,7 @@ class Tuner(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """The optimizer's state on all processes, {"tensors": by name, "facts": JSON-able}. A collective."""
+        """The optimizer's own state of all processes, {"tensors": by name, "facts": JSON-able}. A collective."""
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -193,9 +199,7 @@ class DataParallelTuner(Tuner):
         targeted = {id(linear.weight) for linear in self.linears.values()} | {id(p) for p in own.values()}
         others = {name: p for name, p in module.named_parameters() if id(p) not in targeted}
         others = {name: p for name, p in others.items() if p.requires_grad and config.others == "data_parallel"}
-        self._own, self._frozen = own, [p for p in module.parameters() if p.requires_grad]
-        for parameter in self._frozen:
-            parameter.requires_grad_(False)
+        module.requires_grad_(False)
         parameters = own | others
         for parameter in parameters.values():
             parameter.requires_grad_(True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -12,7 +14,6 @@ from watchline.adapters.spectrum import Update
 from watchline.finetuning.config import FinetuneConfig
 from watchline.finetuning.loop import Finetuned
 from watchline.finetuning.rows import HeldOut
-from watchline.report import read_json, write_json
 from watchline.training.distributed import Processes
 
 Tune = Callable[[FinetuneConfig, Path], Finetuned]
@@ -36,7 +37,7 @@ class Comparison:
     """
 
     before: dict[str, float]
-    methods: dict[str, str]
+    lr: dict[str, float]
     rank: dict[str, int | None]
     total_rank: dict[str, int | None]
     runs: dict[str, list[Run]]
@@ -59,15 +60,15 @@ def compare(
         return None
     num_seeds = next(iter(settings.values())).comparison.num_seeds
     runs: dict[str, list[Run]] = {}
-    for number, (name, setting) in enumerate(settings.items()):
-        runs[name] = [_summary(configured, held_out)] if number == 0 else []
+    for name, setting in settings.items():
+        runs[name] = [] if runs else [_summary(configured, held_out)]
         for offset in range(len(runs[name]), num_seeds):
             seeded = setting.model_copy(update={"seed": setting.seed + offset})
-            runs[name].append(_run(seeded, held_out, tune, run_dir / f"contender-{number}-{offset}", processes))
+            runs[name].append(_run(seeded, held_out, tune, run_dir, processes))
     before = {"loss": configured.held_out_loss(0), **held_out.metrics(configured.before)}
     return Comparison(
         before,
-        {name: setting.method for name, setting in settings.items()},
+        {name: setting.lr for name, setting in settings.items()},
         {name: getattr(setting, "rank", None) for name, setting in settings.items()},
         {name: _total_rank(setting) for name, setting in settings.items()},
         runs,
@@ -79,16 +80,26 @@ def _total_rank(setting: FinetuneConfig) -> int | None:
     return rank * setting.num_slices if rank and setting.method == "hd_pissa" else rank
 
 
-def _run(setting: FinetuneConfig, held_out: HeldOut, tune: Tune, folder: Path, processes: Processes) -> Run:
+def _run(setting: FinetuneConfig, held_out: HeldOut, tune: Tune, run_dir: Path, processes: Processes) -> Run:
+    folder = run_dir / f"setting-{_digest(setting)}"
     finished = folder.with_suffix(".json")
     # Written by the first process at the end of a run that all take part in: all see it, or none does.
     if finished.is_file():
-        return _restored(read_json(finished))
+        return _restored(json.loads(finished.read_text()))
     run = _summary(tune(setting, folder), held_out)
     if processes.is_first:
-        write_json(finished, asdict(run))
+        partial = finished.with_suffix(".partial")
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(asdict(run)))  # every digit: a repeat reads back what this run has in memory
+        partial.replace(finished)
         shutil.rmtree(folder, ignore_errors=True)
     return run
+
+
+def _digest(setting: FinetuneConfig) -> str:
+    """A name that depends on all that the setting's result depends on, and not on where it stands among others."""
+    values = setting.model_dump(mode="json", exclude={"num_processes", "comparison"})
+    return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def _summary(result: Finetuned, held_out: HeldOut) -> Run:

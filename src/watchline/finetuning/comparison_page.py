@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -49,9 +50,10 @@ def _over_seeds(runs: list[Run]) -> dict[str, float]:
 
 def _note(seeds: int) -> str:
     return (
-        f"Held-out rows, mean and standard deviation of {seeds} seeds; every setting keeps the step of its lowest "
-        "held-out loss. Rank: of one process's part; total: of all slices together. A fair reading compares methods at "
-        "the same rank and at the same total rank."
+        f"Held-out rows, mean and standard deviation of {seeds} seeds, which draw the order of rows, dropout and what "
+        "starts at random, on the same rows; every setting keeps the step of its lowest held-out loss. Rate: peak "
+        "learning rate. Rank: of one process's part; total: of all slices together. A fair reading compares methods at "
+        "the same rank and at the same total rank, each at a rate that suits it."
     )
 
 
@@ -61,26 +63,31 @@ def _verdict(comparison: Comparison) -> Callout:
     gain = comparison.before["loss"] - means[best]["loss"]
     if gain <= 0:
         return Callout("warn", "No method lowered the held-out loss on average: the model as it came is the best.")
-    spread = max(mean.get("loss_sd", 0.0) for mean in means.values())
-    close = [name for name, mean in means.items() if name != best and mean["loss"] - means[best]["loss"] <= spread]
+    close = [name for name in means if name != best and _is_close(means[name], means[best])]
     text = f"{best} has the lowest held-out loss, {gain:.4f} below the model as it came."
     if close:
-        text += f" Within one standard deviation over seeds of it: {', '.join(close)}."
+        text += f" Less above it than their two standard deviations over seeds together: {', '.join(close)}."
     return Callout("info", text)
 
 
+def _is_close(mean: Mapping[str, float], best: Mapping[str, float]) -> bool:
+    spread = math.hypot(mean.get("loss_sd", 0.0), best.get("loss_sd", 0.0))
+    return mean["loss"] - best["loss"] <= spread
+
+
 def _metric_table(comparison: Comparison) -> Table:
-    columns = ["method", "rank", "total rank", *(f"{title} {part}" for title in _METRICS.values() for part in _PARTS)]
-    rows: list[list[Any]] = [["as it came", None, None]]
+    measured = [f"{title} {part}" for title in _METRICS.values() for part in _PARTS]
+    columns = ["setting", "rate", "rank", "total rank", *measured]
+    rows: list[list[Any]] = [["as it came", None, None, None]]
     for name in _METRICS:
         rows[0] += [comparison.before[name], None]
     for name, runs in comparison.runs.items():
         over = _over_seeds(runs)
-        row = [name, comparison.rank[name], comparison.total_rank[name]]
+        row: list[Any] = [name, comparison.lr[name], comparison.rank[name], comparison.total_rank[name]]
         for metric in _METRICS:
-            row += [over[metric], over.get(f"{metric}_sd")]  # type: ignore[list-item]
+            row += [over[metric], over.get(f"{metric}_sd")]
         rows.append(row)
-    return Table(columns, rows, formats=dict.fromkeys(columns[3:], ".4f"))
+    return Table(columns, rows, formats=dict.fromkeys(measured, ".4f") | {"rate": ".1e"})
 
 
 def _loss_figure(comparison: Comparison) -> Figure:

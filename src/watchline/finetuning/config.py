@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from watchline.adapters.hd_pissa import HDPiSSAConfig
 from watchline.adapters.tuner import FullConfig, PeftConfig
-from watchline.config import Config, parse
+from watchline.config import Config, ConfigError, parse
 
 
 class ComparisonConfig(Config):
@@ -58,6 +58,8 @@ class FullFinetune(TrainingConfig, FullConfig):
 
 
 FinetuneConfig = Annotated[HDPiSSAFinetune | PeftFinetune | FullFinetune, Field(discriminator="method")]
+# What all runs of a comparison share: the rows are split once, and the processes are there already.
+_SHARED = ("num_processes", "device", "num_threads", "holdout_share", "comparison")
 _OF_METHOD = {"hd_pissa": HDPiSSAFinetune, "lora": PeftFinetune, "pissa": PeftFinetune, "full": FullFinetune}
 
 
@@ -70,7 +72,11 @@ def contenders_of(config: FinetuneConfig, where: str = "params.yaml: finetune") 
     settings: dict[str, FinetuneConfig] = {_own_name(config): config}
     shared = config.model_dump(mode="json", exclude={"method", "comparison"})
     for name, changes in config.comparison.contenders.items():
-        kind = _OF_METHOD.get(changes.get("method", config.method))
+        fixed = [key for key in _SHARED if key in changes]
+        if fixed:
+            key = f"{where}.comparison.contenders.{name}.{fixed[0]}"
+            raise ConfigError(f"{key}: the same for all that are compared; set it in the section itself")
+        kind = _OF_METHOD.get(str(changes.get("method", config.method)))
         known = {key: value for key, value in shared.items() if kind is None or key in kind.model_fields}
         values = {"method": config.method, **known, **changes}
         settings[name] = parse(FinetuneConfig, values, f"{where}.comparison.contenders.{name}")

@@ -247,7 +247,7 @@ class Finetuner:
         optimizer = self.tuner.state_dict()
         if self.processes.is_first:
             tensors = {
-                **with_prefix("weights", self.tuner.tensors()),
+                **with_prefix("weights", dict(self.tuner.trained())),
                 **with_prefix("best", self.best),
                 **with_prefix("optimizer", optimizer["tensors"]),
             }

@@ -159,7 +159,8 @@ class Training:
             return
         optimizer = self.tuner.state_dict()
         if self.processes.is_first:
-            tensors = with_prefix("weights", self.tuner.tensors()) | with_prefix("optimizer", optimizer["tensors"])
+            weights = with_prefix("weights", dict(self.tuner.trained()))
+            tensors = weights | with_prefix("optimizer", optimizer["tensors"])
             facts = {"state": asdict(self.state), "optimizer": optimizer["facts"]}
             save_checkpoint(self.run_dir, Checkpoint(self.state.step, tensors, facts))
 

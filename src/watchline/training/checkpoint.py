@@ -34,7 +34,7 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
         shutil.rmtree(leftover, ignore_errors=True)
     aside.mkdir(parents=True)
     # A copy each: safetensors refuses tensors that share memory (tied weights, best == current).
-    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in checkpoint.tensors.items()}
+    tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in checkpoint.tensors.items()}
     save_file(tensors, aside / "tensors.safetensors")
     (aside / "state.json").write_text(json.dumps(checkpoint.state, sort_keys=True) + "\n")
     aside.rename(target)

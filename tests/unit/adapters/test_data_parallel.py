@@ -131,7 +131,7 @@ def test_resuming_is_bitwise(dtype: torch.dtype) -> None:
     first, resumed = plain.make_network(dtype=dtype), plain.make_network(seed=7, dtype=dtype)
     trainer = make(first)
     train(first, trainer, batches[:2])
-    saved, state = copy.deepcopy(first.state_dict()), trainer.state_dict()
+    saved, state = copy.deepcopy(first.state_dict()), copy.deepcopy(trainer.state_dict())
     train(first, trainer, batches[2:])  # what was saved is a copy
     trainer = make(resumed)
     resumed.load_state_dict(saved)
@@ -163,7 +163,7 @@ def test_bfloat16_parameters_loaded_without_their_copies_are_refused_at_the_next
     network, batches = plain.make_network(dtype=torch.bfloat16), plain.make_batches(2, 3, torch.bfloat16)
     trainer = make(network)
     train(network, trainer, batches[:1])
-    saved, state = copy.deepcopy(network.state_dict()), trainer.state_dict()
+    saved, state = copy.deepcopy(network.state_dict()), copy.deepcopy(trainer.state_dict())
     network.load_state_dict(saved)
     feed(network, trainer, batches[1])
     with pytest.raises(RuntimeError, match=r"0\.weight.*load the optimizer's state after the parameters"):

@@ -94,7 +94,7 @@ def test_resuming_is_bitwise(method: str, others: str, dtype: torch.dtype) -> No
     straight = make_token_network(dtype)
     tuner = build_tuner(straight, settings(method, others=others), seed=5)
     tune(straight, tuner, batches[:2])
-    tensors, state = tuner.tensors(), tuner.state_dict()
+    tensors, state = tuner.tensors(), copy.deepcopy(tuner.state_dict())
     facts = json.loads(json.dumps(state["facts"]))
     tune(straight, tuner, batches[2:])  # what was saved is copies
     ends.append(tuner)
