@@ -36,7 +36,7 @@ INGEST_SOURCES: dict[str, tuple[type[Config], Read]] = {
 }
 NUM_EXAMPLES = 5
 CACHE = Path("runs/cache/ingest")
-MAX_LATE_SHARE = 0.5  # with more rows behind those of a later day, a log is not in the order of days
+MAX_LATE_SHARE = 0.5  # with more late rows a log is in another order than that of time
 
 
 class WindowError(ValueError):
@@ -60,7 +60,7 @@ class Ingested:
 
     @property
     def late(self) -> dict[date, int]:
-        """Days written of which rows stand in their log behind a row of a later day -> how many."""
+        """Days written of which rows stand in their log where it had got hours past their end -> how many."""
         known = self.tables.known_days
         days = [date.fromisoformat(day["date"]) for day in self.counts.days]
         return {day: known[day].late_rows for day in days if day in known and known[day].late_rows}
@@ -239,16 +239,16 @@ def _days_section(page: Page, ingested: Ingested) -> None:
 
 
 def _late_rows(ingested: Ingested) -> list[Any]:
-    """Rows that came behind those of a later day, where the log is in the order of days at all."""
+    """Rows that came after the log had got past their day, where the log is in the order of time at all."""
     late = ingested.late
     num_rows = sum(late.values())
     if not late:
         return []
     if num_rows > MAX_LATE_SHARE * ingested.counts.rows:
-        return [Callout("info", "The log is not in the order of days, so rows that came late cannot be told.")]
+        return [Callout("info", "The log is not in the order of time, so rows that came late cannot be told.")]
     rows = {day["date"]: day["rows"] for day in ingested.counts.days}
     table = [[day.isoformat(), count, count / rows[day.isoformat()]] for day, count in late.items()]
-    caption = "Late rows: they stand in their log behind a row of a later day"
+    caption = "Late rows: they stand in their log behind one shown hours after the end of their day"
     return [
         Table(["day", "late rows", "share of the day"], table, formats={"share of the day": ".2%"}, caption=caption)
     ]

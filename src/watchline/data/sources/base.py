@@ -41,7 +41,7 @@ class DayFacts:
 
     key: str  # equal keys, equal rows: ingest does the day once
     rows: int
-    late_rows: int  # rows that stand in their log behind a row of a later day
+    late_rows: int  # rows that stand in their log behind one shown hours after the end of their day
 
 
 @dataclass(frozen=True)

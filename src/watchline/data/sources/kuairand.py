@@ -132,7 +132,7 @@ def read(path: Path, config: KuaiRandConfig, cache: DayCache | None = None) -> S
 def _read_folder(path: Path, config: KuaiRandConfig, streamer: Streamer, notes: tuple[str, ...]) -> SourceTables:
     folder = _find_folder(path)
     logs, suffix = _find_logs(folder, config)
-    log = streamer.log(logs, LOG)
+    log = streamer.log(logs, LOG, UTC_OFFSET_HOURS)
     users = streamer.table(_find_table(folder, f"user_features_{suffix}"), USER_TABLE)
     videos = streamer.table(_find_table(folder, f"video_features_basic_{suffix}"), VIDEO_TABLE)
     columns = {"exposures": log.columns, "users": users.frame.columns, "videos": videos.frame.columns}

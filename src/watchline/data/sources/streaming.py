@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
@@ -18,19 +19,21 @@ import polars as pl
 
 from watchline.data.day_cache import DayCache, digest_of
 from watchline.data.sources.base import DayFacts
-from watchline.data.sources.delimited import Delimited, Layout, Lines, Parsed, Tally, count_lines
+from watchline.data.sources.delimited import Delimited, Layout, Lines, Tally, count_lines
 
 _WHOLE = "whole"  # the piece of a chunk that is not cut by day
+_DAY_US = 24 * 3_600_000_000
+_LATE_US = 6 * 3_600_000_000  # a log may be so far past the end of a day before that day's rows in it count as late
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows of one local day in one chunk; `overtaken` of them stand behind a row of a later day in it."""
+    """Rows of one local day in one chunk; `late` of them are late by what stands before them in that chunk."""
 
     path: Path
     digest: str
     rows: int
-    overtaken: int
+    late: int
 
 
 @dataclass
@@ -71,21 +74,25 @@ class Streamer:
             cache = DayCache(Path(self._scratch.name), "")
         self.cache = cache
 
-    def log(self, files: Iterable[Path], layout: Layout) -> StreamedLog:
-        """All files as one log, cut by the canonical column `date`; raises SourceError as `read_delimited` does."""
+    def log(self, files: Iterable[Path], layout: Layout, utc_offset_hours: int) -> StreamedLog:
+        """All files as one log, cut by the canonical column `date`; raises SourceError as `read_delimited` does.
+
+        A row counts as late when a row before it in its file was shown hours after the end of its local day.
+        """
         pieces: dict[date, list[Piece]] = {}
         late: dict[date, int] = {}
         unparsable, ignored = [], list[str]()
         for path in files:
             lines = Lines(path, layout)
-            tally, newest = Tally(lines), date.min
-            for chunk in self._chunks(lines, by_day=True):
+            tally, clock_us = Tally(lines), 0
+            for chunk in self._chunks(lines, utc_offset_hours):
                 tally.add(chunk.unparsable, chunk.num_lines, chunk.num_rows)
                 for name, piece in chunk.pieces.items():
                     day = date.fromisoformat(name)
                     pieces.setdefault(day, []).append(piece)
-                    late[day] = late.get(day, 0) + (piece.rows if newest > day else piece.overtaken)
-                newest = max([newest, *map(date.fromisoformat, chunk.pieces)])
+                    all_late = clock_us >= _late_from_us(day, utc_offset_hours)
+                    late[day] = late.get(day, 0) + (piece.rows if all_late else piece.late)
+                clock_us = max(clock_us, chunk.clock_us)
             unparsable.append(tally.unparsable())
             ignored += lines.ignored
         columns = tuple(column.target for column in layout.fields)
@@ -97,18 +104,19 @@ class Streamer:
         for path in files:
             lines = Lines(path, layout)
             tally = Tally(lines)
-            for chunk in self._chunks(lines, by_day=False):
+            for chunk in self._chunks(lines, None):
                 tally.add(chunk.unparsable, chunk.num_lines, chunk.num_rows)
                 frames += [pl.read_ipc(piece.path) for piece in chunk.pieces.values()]
             unparsable.append(tally.unparsable())
             ignored += lines.ignored
         return Delimited(pl.concat(frames), pl.concat(unparsable), tuple(dict.fromkeys(ignored)))
 
-    def _chunks(self, lines: Lines, by_day: bool) -> Iterator[_Chunk]:
-        settings = [lines.header, lines.layout.key(), by_day]
+    def _chunks(self, lines: Lines, utc_offset_hours: int | None) -> Iterator[_Chunk]:
+        settings = [lines.header, lines.layout.key(), utc_offset_hours]
         for chunk in lines.chunks():
             inputs = {"chunk": blake2b(chunk, digest_size=16).hexdigest(), "layout": settings}
-            yield _read_chunk(self.cache.entry(inputs, lambda folder: _write_chunk(lines, chunk, by_day, folder)))  # noqa: B023
+            make = partial(_write_chunk, lines, chunk, utc_offset_hours)
+            yield _read_chunk(self.cache.entry(inputs, make))
 
 
 @dataclass(frozen=True)
@@ -117,6 +125,7 @@ class _Chunk:
 
     unparsable: pl.DataFrame  # line (0 is the chunk's first), text, reason
     num_lines: int
+    clock_us: int  # latest time of a row in it, microseconds since 1970
     pieces: dict[str, Piece]
 
     @property
@@ -124,28 +133,44 @@ class _Chunk:
         return sum(piece.rows for piece in self.pieces.values())
 
 
-def _write_chunk(lines: Lines, chunk: bytes, by_day: bool, folder: Path) -> None:
+def _write_chunk(lines: Lines, chunk: bytes, utc_offset_hours: int | None, folder: Path) -> None:
+    """Read a chunk into `folder`; it is cut by local day unless there is no offset of the local day."""
     parsed = lines.parse(chunk)
     parsed.unparsable.write_ipc(folder / "unparsable.arrow")
+    clock_us, late = (0, {}) if utc_offset_hours is None else _find_late(parsed.frame, utc_offset_hours)
     pieces = {}
-    for name, frame, overtaken in _cut(parsed, by_day):
+    for name, frame in _cut(parsed.frame, by_day=utc_offset_hours is not None):
         path = folder / f"{name}.arrow"
         frame.rechunk().write_ipc(path, compression="lz4")
-        pieces[name] = {"digest": digest_of("", [path]), "rows": len(frame), "overtaken": overtaken}
-    (folder / "chunk.json").write_text(json.dumps({"num_lines": count_lines(chunk), "pieces": pieces}))
+        pieces[name] = {"digest": digest_of("", [path]), "rows": len(frame), "late": late.get(name, 0)}
+    values = {"num_lines": count_lines(chunk), "clock_us": clock_us, "pieces": pieces}
+    (folder / "chunk.json").write_text(json.dumps(values))
 
 
-def _cut(parsed: Parsed, by_day: bool) -> Iterator[tuple[str, pl.DataFrame, int]]:
+def _cut(frame: pl.DataFrame, by_day: bool) -> list[tuple[str, pl.DataFrame]]:
     if not by_day:
-        yield _WHOLE, parsed.frame, 0
-        return
-    overtaken = parsed.frame.select("date", late=pl.col("date") < pl.col("date").cum_max())
-    counts = dict(overtaken.group_by("date").agg(pl.col("late").sum()).iter_rows())
-    for (day,), frame in sorted(parsed.frame.partition_by("date", as_dict=True, maintain_order=True).items()):
-        yield day.isoformat(), frame, counts[day]
+        return [(_WHOLE, frame)]
+    days = frame.partition_by("date", as_dict=True, maintain_order=True)
+    return [(day.isoformat(), days[day,]) for (day,) in sorted(days)]
+
+
+def _late_from_us(day: date, utc_offset_hours: int) -> int:
+    """From when on a log that got so far has the rows of `day` late."""
+    return (day - date(1970, 1, 1)).days * _DAY_US - utc_offset_hours * 3_600_000_000 + _DAY_US + _LATE_US
+
+
+def _find_late(frame: pl.DataFrame, utc_offset_hours: int) -> tuple[int, dict[str, int]]:
+    """How far the chunk's clock gets, and the late rows by day. A time far off its own day does not set the clock."""
+    late_from = pl.col("date").cast(pl.Int64) * _DAY_US + _late_from_us(date(1970, 1, 1), utc_offset_hours)
+    shown = pl.col("exposed_at").cast(pl.Int64)
+    credible = shown.is_between(late_from - 3 * _DAY_US, late_from + _DAY_US)
+    clock = pl.when(credible).then(shown).cum_max().forward_fill().fill_null(0)
+    found = frame.select("date", clock=clock, late=clock >= late_from)
+    counts = found.group_by("date").agg(pl.col("late").sum())
+    return int(found["clock"].max() or 0), {day.isoformat(): count for day, count in counts.iter_rows()}  # type: ignore[call-overload]
 
 
 def _read_chunk(folder: Path) -> _Chunk:
     values = json.loads((folder / "chunk.json").read_text())
     pieces = {name: Piece(path=folder / f"{name}.arrow", **facts) for name, facts in values["pieces"].items()}
-    return _Chunk(pl.read_ipc(folder / "unparsable.arrow"), values["num_lines"], pieces)
+    return _Chunk(pl.read_ipc(folder / "unparsable.arrow"), values["num_lines"], values["clock_us"], pieces)
