@@ -7,7 +7,6 @@ pieces, so a log that grew costs its last chunk and the days in it, and a change
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -45,7 +44,7 @@ class StreamedLog:
     ignored: tuple[str, ...]  # columns of the files not asked for
     pieces: dict[date, list[Piece]] = field(default_factory=dict)
     late: dict[date, int] = field(default_factory=dict)
-    scratch: tempfile.TemporaryDirectory[str] | None = None  # lives as long as the log that reads from it
+    cache: DayCache | None = None  # where the pieces lie; a temporary one lives as long as what refers to it
 
     @property
     def days(self) -> tuple[date, ...]:
@@ -65,14 +64,10 @@ class StreamedLog:
 
 
 class Streamer:
-    """Reads files through `cache`; without one, through a temporary folder that lives as long as what was read."""
+    """Reads files through `cache`; without one, through a temporary one."""
 
     def __init__(self, cache: DayCache | None = None) -> None:
-        self._scratch = None
-        if cache is None:
-            self._scratch = tempfile.TemporaryDirectory(prefix="watchline-chunks-")
-            cache = DayCache(Path(self._scratch.name), "")
-        self.cache = cache
+        self.cache = DayCache.temporary() if cache is None else cache
 
     def log(self, files: Iterable[Path], layout: Layout, utc_offset_hours: int) -> StreamedLog:
         """All files as one log, cut by the canonical column `date`; raises SourceError as `read_delimited` does.
@@ -96,7 +91,7 @@ class Streamer:
             unparsable.append(tally.unparsable())
             ignored += lines.ignored
         columns = tuple(column.target for column in layout.fields)
-        return StreamedLog(pl.concat(unparsable), columns, tuple(dict.fromkeys(ignored)), pieces, late, self._scratch)
+        return StreamedLog(pl.concat(unparsable), columns, tuple(dict.fromkeys(ignored)), pieces, late, self.cache)
 
     def table(self, files: Iterable[Path], layout: Layout) -> Delimited:
         """All files as one table in memory; raises SourceError as `read_delimited` does."""
