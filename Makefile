@@ -58,6 +58,7 @@ ui: setup  ## Prefect server, daily deployment and report server on 127.0.0.1, u
 
 bench: setup  ## measure GR and HD-PiSSA against plain references (two cores, ten minutes)
 	@python benchmarks/gr.py
+	@python benchmarks/data.py
 	@python benchmarks/hd_pissa.py
 
 lock: setup  ## compile requirements/lock.txt and llm.txt anew from their .in files (needs uv)

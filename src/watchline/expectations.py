@@ -38,7 +38,7 @@ class TableLimits(Config):
     max_null_share_of_column: dict[str, float] = Field(description="the same for columns that are often not known")
     max_repeat_share: float = Field(ge=0, le=1, description="rows with the user, video and time of another row")
     max_zero_play_share: float = Field(ge=0, le=1, description="exposures with a watch time of zero")
-    row_budget: int = Field(ge=1, description="rows given to Great Expectations; above it, a sample of users")
+    row_budget: int = Field(ge=1, description="rows of a day given to Great Expectations; above it, a sample of users")
 
     @field_validator("max_null_share_of_column")
     @classmethod
@@ -51,10 +51,12 @@ class TableLimits(Config):
 
 
 class DayLimits(Config):
-    """Bounds on the days of the window, each against the median day."""
+    """Bounds on the days of the window, each against the days before it (its reference)."""
 
-    volume_factor: float = Field(gt=1, description="rows of a day: at most this times, at least one over this")
+    reference_days: int = Field(ge=1, description="days before each day that it is held against")
+    volume_factor: float = Field(gt=1, description="rows of a day against the median day of its reference, both ways")
     watch_factor: float = Field(gt=1, description="the same for a day's mean watch time")
+    max_watch_distance: float = Field(gt=0, le=1, description="Kolmogorov-Smirnov distance of watch time to reference")
     max_days_behind: int = Field(ge=0, description="days between the newest row and window.end")
 
 
@@ -101,6 +103,25 @@ class Result:
     expected: str
     advice: str
     examples: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What Great Expectations found for a check in one part of a table: rows and how many break it, or one value."""
+
+    status: Status
+    num_rows: int | None = None
+    num_broken: int | None = None
+    value: float | None = None
+    reason: str = ""  # why it could not be evaluated
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def share(self) -> float:
+        """Share of rows that break it, or the value."""
+        if self.num_rows is not None:
+            return (self.num_broken or 0) / max(self.num_rows, 1)
+        return self.value or 0.0
 
 
 def schema_suite() -> list[Check]:
@@ -178,15 +199,25 @@ def videos_suite(config: ValidateConfig, filled: Collection[str]) -> list[Check]
 
 
 def days_suite(config: ValidateConfig) -> list[Check]:
-    """For the days of the window: date, rows, present, volume_ratio, watch_ratio (to the median day), days_behind."""
+    """For the days of the window, as `days_of_window` of data/references.py gives them."""
     gxe = _expectations()
     limits = config.days
     volume = "look at that day's log for a part that is missing or doubled; validate.days.volume_factor sets the bound"
     watch = "look at that day's watch times for a changed unit; validate.days.watch_factor sets the bound"
+    spread = "look at what else changed that day (a client, a surface); validate.days.max_watch_distance sets the bound"
     return [
         _true("present", "every day of the window has clean rows", "deliver the missing day, or move window.* past it"),
-        _factor("volume_ratio", "rows a day", limits.volume_factor, volume),
-        _factor("watch_ratio", "mean watch time a day", limits.watch_factor, watch),
+        _factor("volume_ratio", "rows a day", limits, limits.volume_factor, volume),
+        _factor("watch_ratio", "mean watch time a day", limits, limits.watch_factor, watch),
+        Check(
+            "distribution of watch time a day",
+            gxe.ExpectColumnValuesToBeBetween(
+                column="watch_distance", min_value=0, max_value=limits.max_watch_distance
+            ),
+            f"cumulative shares at most {limits.max_watch_distance:g} from those of the {limits.reference_days} days "
+            "before",
+            spread,
+        ),
         Check(
             "days behind window.end",
             gxe.ExpectColumnMaxToBeBetween(column="days_behind", min_value=0, max_value=limits.max_days_behind),
@@ -218,10 +249,15 @@ def quarantine_suite(config: ValidateConfig, columns: Iterable[str]) -> list[Che
 
 
 def evaluate(suite: str, checks: Sequence[Check], table: pl.DataFrame, index: Sequence[str] = ()) -> list[Result]:
-    """Evaluate `checks` on `table` (rows become a pandas frame) and give one Result each, in the order of `checks`.
+    """Evaluate `checks` on `table` and give one Result each, in the order of `checks`.
 
     `index` names the columns that example rows show besides the column that is checked.
     """
+    return combine(suite, checks, {"": measure(suite, checks, table, index)})
+
+
+def measure(suite: str, checks: Sequence[Check], table: pl.DataFrame, index: Sequence[str] = ()) -> list[Outcome]:
+    """What Great Expectations finds in one part of a table (its rows become a pandas frame), a check each."""
     if not checks:
         return []
     gx = _great_expectations()
@@ -238,7 +274,27 @@ def evaluate(suite: str, checks: Sequence[Check], table: pl.DataFrame, index: Se
         },
     )
     found = {result.expectation_config.meta["name"]: result for result in outcome.results}
-    return [_result(suite, check, found[check.name]) for check in checks]
+    return [_outcome(found[check.name]) for check in checks]
+
+
+def combine(suite: str, checks: Sequence[Check], parts: Mapping[str, Sequence[Outcome]]) -> list[Result]:
+    """One Result a check from the outcomes of a table's parts (by name: its days), in each of which it must hold."""
+    return [
+        _result(suite, check, {name: outcomes[number] for name, outcomes in parts.items()})
+        for number, check in enumerate(checks)
+    ]
+
+
+def suite_key(checks: Sequence[Check]) -> list[str]:
+    """What the outcome of a suite depends on besides its table: the expectations with their bounds, and the library."""
+    return [
+        _great_expectations().__version__,
+        *(f"{c.name}: {type(c.expectation).__name__} {_bounds(c)}" for c in checks),
+    ]
+
+
+def _bounds(check: Check) -> str:
+    return str(sorted(check.expectation.configuration.kwargs.items()))
 
 
 def failures(results: Iterable[Result]) -> list[Result]:
@@ -246,13 +302,34 @@ def failures(results: Iterable[Result]) -> list[Result]:
     return sorted((r for r in results if r.status != "pass"), key=lambda r: r.status == "error")
 
 
-def _result(suite: str, check: Check, outcome: Any) -> Result:
+def _outcome(outcome: Any) -> Outcome:
     reason = _exception(outcome.exception_info)
     if reason is not None:
-        return Result(suite, check.name, "error", f"not evaluated: {reason}", check.expected, check.advice)
+        return Outcome("error", reason=reason)
+    result = outcome.result
     status: Status = "pass" if outcome.success else "fail"
-    examples = [] if outcome.success else _examples(outcome.result)
-    return Result(suite, check.name, status, _observed(outcome.result, check), check.expected, check.advice, examples)
+    examples = [] if outcome.success else _examples(result)
+    if "unexpected_count" in result:
+        return Outcome(status, int(result["element_count"]), int(result["unexpected_count"]), examples=examples)
+    value = result.get("observed_value")
+    number = value if value is None or isinstance(value, int) else float(value)
+    return Outcome(status, value=number, examples=examples)
+
+
+def _result(suite: str, check: Check, parts: Mapping[str, Outcome]) -> Result:
+    errors, failed = ({n: o for n, o in parts.items() if o.status == status} for status in ("error", "fail"))
+    if errors:
+        name, outcome = next(iter(errors.items()))
+        where = f" on {name}" if name else ""
+        observed = f"not evaluated{where}: {outcome.reason}"
+        return Result(suite, check.name, "error", observed, check.expected, check.advice)
+    observed = _observed(list(parts.values()), check)
+    if failed and "" not in parts:
+        worst = max(failed, key=lambda name: failed[name].share)
+        others = f" and on {len(failed) - 1} other days" if len(failed) > 1 else ""
+        observed += f"; on {worst}: {_observed([failed[worst]], check)}{others}"
+    examples = [example for outcome in failed.values() for example in outcome.examples][:NUM_EXAMPLES]
+    return Result(suite, check.name, "fail" if failed else "pass", observed, check.expected, check.advice, examples)
 
 
 def _exception(info: Mapping[str, Any]) -> str | None:
@@ -264,13 +341,16 @@ def _exception(info: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _observed(result: Mapping[str, Any], check: Check) -> str:
-    if "unexpected_count" in result:
-        num_rows, num_broken = result["element_count"], result["unexpected_count"]
+def _observed(parts: Sequence[Outcome], check: Check) -> str:
+    """Sums where rows were counted, else the value, or its range over the parts."""
+    if parts[0].num_rows is not None:
+        num_rows, num_broken = (sum(getattr(o, name) or 0 for o in parts) for name in ("num_rows", "num_broken"))
         share = num_broken / num_rows if num_rows else 0.0
         return f"{num_broken:,} of {num_rows:,} break it ({share:.3%})"
-    value = result.get("observed_value")
-    return as_text(value, check.observed_format)
+    values = sorted({outcome.value for outcome in parts if outcome.value is not None})
+    if len(values) > 1:
+        return f"{as_text(values[0], check.observed_format)} to {as_text(values[-1], check.observed_format)} by day"
+    return as_text(values[0] if values else None, check.observed_format)
 
 
 def as_text(value: Any, float_format: str = ".6g") -> str:
@@ -317,9 +397,10 @@ def _true(column: str, expected: str, advice: str) -> Check:
     return Check(column.replace("_", " "), expectation, expected, advice)
 
 
-def _factor(column: str, what: str, factor: float, advice: str) -> Check:
+def _factor(column: str, what: str, limits: DayLimits, factor: float, advice: str) -> Check:
     expectation = _expectations().ExpectColumnValuesToBeBetween(column=column, min_value=1 / factor, max_value=factor)
-    return Check(what, expectation, f"within a factor of {factor:g} of the median day", advice)
+    expected = f"within a factor of {factor:g} of the median of the {limits.reference_days} days before"
+    return Check(what, expectation, expected, advice)
 
 
 def _great_expectations() -> Any:

@@ -1,13 +1,15 @@
 """From published KuaiRand files through ingest and validate: every line of the log is accounted for."""
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
 import yaml
 
-from tests.helpers.kuairand_files import LOG_NAME, VIDEOS_NAME, write_kuairand
+from tests.helpers.kuairand_files import FIRST_LOG_NAME, LOG_NAME, USERS_NAME, VIDEOS_NAME, write_kuairand
+from watchline.data.day_cache import DayCache
 from watchline.data.screening import count_rows
 from watchline.data.tables import days_on_disk, read_days
 from watchline.stages import ingest, validate
@@ -94,6 +96,85 @@ def test_a_video_missing_from_its_table_puts_its_exposures_into_quarantine(raw):
     videos.filter(pl.col("video_id") != rarest).write_csv(raw / "data" / VIDEOS_NAME)
     assert run(raw, WINDOW)["quarantine"]["exposures"]["unknown_video"] == count
     assert count_lines(raw) == num_accounted()
+
+
+def test_a_day_that_stands_in_two_logs_ends_as_duplicates(raw):
+    before = run(raw, WINDOW)["quarantine"]["exposures"]["duplicate"]
+    header, *lines = (raw / "data" / LOG_NAME).read_text().splitlines()
+    shared = [line for line in lines if line.split(",")[2] == "20220426"]
+    (raw / "data" / FIRST_LOG_NAME).write_text("\n".join([header, *shared[:20]]) + "\n")
+    values = run(raw, WINDOW)
+    assert values["quarantine"]["exposures"]["duplicate"] == before + 20
+    assert values["rows"]["exposures"]["in"] == len(lines) + 20
+
+
+def test_a_clock_a_day_off_on_one_day_stops_the_line(raw):
+    def skew(lines: list[str]) -> list[str]:
+        rows = [line.split(",") for line in lines]
+        for row in rows:
+            if row[2] == "20220426":
+                row[4] = str(int(row[4]) + 86_400_000)
+        return [",".join(row) for row in rows]
+
+    change_log(raw, skew)
+    with pytest.raises(validate.DatasetRuleError, match=r"exposures\.wrong_day: failed; observed 2\d\.\d"):
+        run(raw, WINDOW)
+
+
+def test_a_user_table_that_lacks_a_tenth_of_the_users_stops_the_line(raw):
+    path = raw / "data" / USERS_NAME
+    header, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(line for i, line in enumerate(lines) if i % 10)]) + "\n")
+    with pytest.raises(validate.DatasetRuleError, match=r"exposures\.unknown_user: failed; .*user_id=") as error:
+        run(raw, WINDOW)
+    assert "expected at most 1.00% of rows" in str(error.value)
+
+
+def test_a_video_with_two_durations_is_counted_and_its_exposures_stay(raw):
+    before = run(raw, WINDOW)
+    path = raw / "data" / VIDEOS_NAME
+    lines = path.read_text().splitlines()
+    twice = lines[5].split(",")
+    place = lines[0].split(",").index("video_duration")
+    twice[place] = str(float(twice[place] or 0) + 1000)
+    path.write_text("\n".join([*lines, ",".join(twice)]) + "\n")
+    with pytest.raises(validate.DatasetRuleError, match=r"videos\.conflicting_id: failed; observed 1\.\d*%.*video_id="):
+        run(raw, WINDOW)  # one of 63 videos is more than the hundredth that may be so
+    values = json.loads(Path("reports/validate/metrics.json").read_text())
+    assert values["quarantine"]["videos"] == {"null_key": 0, "duplicate": 0, "conflicting_id": 1}
+    assert values["rows"]["exposures"] == before["rows"]["exposures"]
+
+
+def outputs() -> dict[str, bytes]:
+    paths = [path for folder in ("data", "reports") for path in sorted(Path(folder).rglob("*")) if path.is_file()]
+    return {path.as_posix(): path.read_bytes() for path in paths}
+
+
+def test_a_new_day_over_a_warm_cache_gives_the_bytes_of_a_cold_one(raw, monkeypatch):
+    """13 days and a 14th are the same as 14, and both stages do the new day alone."""
+    shutil.rmtree(raw)
+    write_kuairand(raw, days=14, exposures=2800)
+    path = raw / "data" / LOG_NAME
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line for line in lines if line.split(",")[2] != "20220508") + "\n")
+    run(raw, WINDOW | {"end": "2022-05-07", "train_days": 11})
+    path.write_text("\n".join(lines) + "\n")
+
+    made = []
+    entry = DayCache.entry
+
+    def counting(cache, inputs, make):
+        return entry(cache, inputs, lambda folder: (made.append(dict(inputs)), make(folder)))
+
+    monkeypatch.setattr(DayCache, "entry", counting)
+    window = WINDOW | {"end": "2022-05-08", "train_days": 12}
+    run(raw, window)
+    assert [inputs["day"] for inputs in made if "day" in inputs] == ["2022-05-08"] * 2
+    assert [inputs["suite"] for inputs in made if "suite" in inputs] == ["exposures"]
+    warm = outputs()
+    shutil.rmtree("runs")
+    run(raw, window)
+    assert outputs() == warm
 
 
 @pytest.mark.skipif(not EXCERPT.is_dir(), reason=f"the real excerpt is not at {EXCERPT}")

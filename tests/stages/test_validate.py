@@ -12,6 +12,7 @@ import yaml
 
 from tests.helpers.canonical import write_canonical
 from watchline.config import ConfigError, parse
+from watchline.data.references import days_of_window
 from watchline.data.schema import EXPOSURE_ID, EXPOSURES, USERS, VIDEOS
 from watchline.data.screening import Source, count_rows, screen_tables
 from watchline.data.sources.base import UNPARSABLE
@@ -19,6 +20,7 @@ from watchline.data.splits import Window
 from watchline.data.tables import TableError, day_path, days_on_disk, read_days, read_parquet, write_parquet
 from watchline.expectations import ValidateConfig
 from watchline.stages import validate
+from watchline.validation import checks
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {
@@ -316,11 +318,10 @@ def test_a_parameter_out_of_range_is_an_error_with_rule_and_value(project):
 
 
 def test_an_expectation_that_cannot_be_evaluated_is_reported_apart(project, monkeypatch):
-    def without_ratio(days, window):
-        return validate_days(days, window).drop("watch_ratio")
+    def without_ratio(*arguments):
+        return days_of_window(*arguments).drop("watch_ratio")
 
-    validate_days = validate.days_of_window
-    monkeypatch.setattr(validate, "days_of_window", without_ratio)
+    monkeypatch.setattr(checks, "days_of_window", without_ratio)
     message = fail()
     assert "mean watch time a day: could not be evaluated" in message
     assert metrics()["expectations"] == metrics()["expectations"] | {"failed": 0, "errors": 1}

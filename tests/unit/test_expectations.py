@@ -10,12 +10,15 @@ from watchline.config import ConfigError, parse
 from watchline.expectations import (
     Check,
     ValidateConfig,
+    combine,
     days_suite,
     evaluate,
     exposures_suite,
     failures,
+    measure,
     quarantine_suite,
     schema_suite,
+    suite_key,
     users_suite,
     videos_suite,
 )
@@ -40,6 +43,7 @@ def days(**changes: list) -> pl.DataFrame:
         "present": [True, True],
         "volume_ratio": [1.0, 1.0],
         "watch_ratio": [1.0, 1.0],
+        "watch_distance": [0.0, 0.1],
         "days_behind": [0, 0],
     }
     return pl.DataFrame(columns | changes)
@@ -75,7 +79,7 @@ def test_a_wrong_parameter_is_an_error_that_names_key_rule_and_value(section, ch
 
 def test_good_days_pass():
     results = evaluate("days", days_suite(config()), days())
-    assert [result.status for result in results] == ["pass"] * 4
+    assert [result.status for result in results] == ["pass"] * 5
 
 
 @pytest.mark.parametrize(
@@ -85,6 +89,7 @@ def test_good_days_pass():
         ({"volume_ratio": [1.0, 3.1]}, "rows a day"),
         ({"volume_ratio": [0.3, 1.0]}, "rows a day"),
         ({"watch_ratio": [1.0, 2.1]}, "mean watch time a day"),
+        ({"watch_distance": [0.3, 0.1]}, "distribution of watch time a day"),
         ({"days_behind": [1, 1]}, "days behind window.end"),
     ],
 )
@@ -106,6 +111,31 @@ def test_an_expectation_that_raises_is_an_error_and_no_failure():
     assert "watch_ratio" in by_name["mean watch time a day"].observed
     assert by_name["rows a day"].status == "fail"
     assert names_of_failures(results) == ["rows a day", "mean watch time a day"]
+
+
+def test_a_rule_must_hold_in_each_part_and_names_the_worst():
+    checks = days_suite(config())
+    parts = {"a": days(), "b": days(present=[True, False]), "c": days(present=[False, False], days_behind=[3, 3])}
+    results = combine("days", checks, {name: measure("days", checks, part) for name, part in parts.items()})
+    by_name = {result.name: result for result in results}
+    assert (
+        by_name["present"].observed == "3 of 6 break it (50.000%); on c: 2 of 2 break it (100.000%) and on 1 other days"
+    )
+    assert by_name["days behind window.end"].observed == "0 to 3 by day; on c: 3"
+    assert by_name["rows a day"].status == "pass"
+
+
+def test_a_part_that_cannot_be_evaluated_is_an_error_that_names_it():
+    checks = days_suite(config())
+    parts = {"a": measure("days", checks, days()), "b": measure("days", checks, days().drop("present"))}
+    (error,) = failures(combine("days", checks, parts))
+    assert (error.name, error.status) == ("present", "error")
+    assert error.observed.startswith("not evaluated on b: ")
+
+
+def test_a_suite_is_another_with_another_bound():
+    keys = [suite_key(days_suite(config(days={"volume_factor": factor}))) for factor in (2.0, 3.0, 3.0)]
+    assert keys[0] != keys[1] == keys[2]
 
 
 def test_results_keep_the_order_of_the_checks():

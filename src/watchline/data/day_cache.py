@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,15 @@ class DayCache:
         self.directory, self.code = directory.absolute(), code
         self.num_made = self.num_fetched = 0
         self._used: set[str] = set()
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+
+    @classmethod
+    def temporary(cls) -> DayCache:
+        """An empty cache that lives as long as the object, for work whose results nobody fetches later."""
+        scratch = tempfile.TemporaryDirectory(prefix="watchline-days-")
+        cache = cls(Path(scratch.name), "")
+        cache._scratch = scratch
+        return cache
 
     def entry(self, inputs: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
         """Folder of what `make` writes for `inputs` (JSON-able); `make` gets an empty folder and runs when it is new.

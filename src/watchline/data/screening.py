@@ -1,23 +1,28 @@
-"""One pass of the row rules over the canonical tables on disk, a day at a time: clean tables, quarantine, counts."""
+"""The row rules over the canonical tables on disk, each day once: clean tables, quarantine, counts."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import polars.selectors as cs
 
 from watchline.data import rules
+from watchline.data.day_cache import DayCache, digest_of, fetch
 from watchline.data.rules import RowLimits, RowRule, Screened
 from watchline.data.schema import EXPOSURE_ID, EXPOSURES, USERS, VIDEOS
 from watchline.data.splits import Window
 from watchline.data.tables import TableError, day_path, days_on_disk, read_parquet, write_parquet
 
+WATCH_EDGES_S = np.round(np.geomspace(0.1, 3600.0, 40), 4)  # seconds; plays of 0 are a bin of their own
 SCHEMAS = {"exposures": EXPOSURES, "users": USERS, "videos": VIDEOS}
 CHECKED_COLUMNS = [
     "user_id",
@@ -52,21 +57,65 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Screening:
-    """What the pass found; the clean exposures themselves are on disk, and `sample` has the columns to check.
+class ScreenedDay:
+    """A local day as the row rules left it.
 
-    `clean` and `quarantined` are by table (`clean` without exposures), `counts` by table and rule. `days` has a row per
-    day from the first on disk or of the window to the last: date, rows, clean, quarantined, num_users, num_videos,
-    mean_watch_s, zero_play_share and the count of every exposure rule; a day without a file has zeros and nulls.
+    `folder` holds quarantined.parquet, sample.parquet and, where there are clean rows, clean.parquet.
+    `facts`: date, rows, clean, quarantined, num_users, num_videos, mean_watch_s, zero_play_share. `watch_counts`: clean
+    plays of 0, then by WATCH_EDGES_S. The sample has the columns that dataset rules look at, of one user in
+    `sampled_one_in`.
+    """
+
+    folder: Path
+    facts: dict[str, Any]
+    counts: dict[str, int]
+    watch_counts: list[int]
+    sampled_one_in: int
+
+    @property
+    def day(self) -> date:
+        """The local day."""
+        day: date = self.facts["date"]
+        return day
+
+    @property
+    def sample_key(self) -> str:
+        """Equal keys, equal samples."""
+        return self.folder.name
+
+    def sample(self) -> pl.DataFrame:
+        """The rows that dataset rules look at."""
+        return read_parquet(self.folder / "sample.parquet")
+
+    def quarantined(self) -> pl.DataFrame:
+        """The rows that broke a rule."""
+        return read_parquet(self.folder / "quarantined.parquet")
+
+
+@dataclass(frozen=True)
+class Screening:
+    """What the pass found; exposures stay on disk, a folder per day.
+
+    `clean` holds users and videos, `quarantined` those and the unparsable lines; `counts` are by table and rule. `days`
+    has a row per day from the first on disk or of the window to the last: the facts of each day and the count of every
+    exposure rule; a day without a file has zeros and nulls.
     """
 
     clean: dict[str, pl.DataFrame]
     quarantined: dict[str, pl.DataFrame]
     num_rows: dict[str, int]
+    num_quarantined: dict[str, int]
     counts: dict[str, dict[str, int]]
     days: pl.DataFrame
-    sample: pl.DataFrame
-    sampled_one_in: int
+    screened_days: list[ScreenedDay]
+    cache: DayCache  # where the days lie
+
+    def quarantined_rows(self, table: str) -> Iterator[pl.DataFrame]:
+        """Rows of `table` in quarantine, those of exposures one day at a time."""
+        if table == "exposures":
+            yield from (day.quarantined() for day in self.screened_days if day.facts["quarantined"])
+        else:
+            yield self.quarantined[table]
 
 
 def columns_on_disk(tables: Path) -> pl.DataFrame:
@@ -93,35 +142,32 @@ def screen_tables(
     source: Source,
     row_budget: int,
     progress: Callable[[str], None] | None = None,
+    cache: DayCache | None = None,
 ) -> Screening:
-    """Split the tables of ingest into clean rows, written to `out` with exposure ids, and quarantined ones (returned).
+    """Split the tables of ingest into clean rows, written to `out` with exposure ids, and quarantined ones.
 
-    The sample keeps whole users, one in `sampled_one_in`, so that it has at most about `row_budget` rows. `progress`
-    gets a line for each day.
+    A day whose rows, limits and unknown ids are those of an earlier run is fetched from `cache` (None: a temporary
+    one). A day's sample keeps whole users, so many that it has at most about `row_budget` rows. `progress` gets a line
+    for each day.
     Raises TableError for a file that cannot be read.
     """
+    cache = DayCache.temporary() if cache is None else cache
     users = rules.screen(read_parquet(tables / "users.parquet"), rules.user_rules())
     videos = rules.screen(read_parquet(tables / "videos.parquet"), rules.video_rules())
     write_parquet(users.clean, out / "users.parquet")
     write_parquet(videos.clean, out / "videos.parquet")
-    exposure_rules = rules.exposure_rules(
-        limits,
-        window.end,
-        source.utc_offset_hours,
-        users.clean["user_id"],
-        videos.clean["video_id"],
-        source.filled.get("exposures", []),
-    )
-    one_in = max(1, -(-count_rows(tables, "exposures") // row_budget))
-    checked = checked_columns(limits, source, users.clean, videos.clean)
+    job = _Job(limits, window.end, source, users.clean, videos.clean, row_budget)
     days = []
     for day in days_on_disk(tables / "exposures"):
-        days.append(_screen_day(tables, out, day, exposure_rules, one_in, checked))
+        path = day_path(tables / "exposures", day)
+        days.append(_read_day(cache.entry(job.inputs(day, path), partial(job.screen, day, path))))
+        facts = days[-1].facts
+        if facts["clean"]:
+            fetch(days[-1].folder, "clean.parquet", day_path(out / "exposures", day))
         if progress is not None:
-            facts = days[-1].facts
             progress(f"{day}: {facts['rows']:,} rows, {facts['quarantined']:,} to quarantine")
     unparsable = rules.label_unparsable(read_parquet(tables / "unparsable.parquet"))
-    return _combine(users, videos, days, unparsable, one_in, window)
+    return _combine(users, videos, days, unparsable, window, cache)
 
 
 def checked_columns(limits: RowLimits, source: Source, users: pl.DataFrame, videos: pl.DataFrame) -> list[pl.Expr]:
@@ -141,25 +187,6 @@ def count_rows(directory: Path, table: str) -> int:
     return sum(pl.scan_parquet(path).select(pl.len()).collect().item() for path in files if path.is_file())
 
 
-def days_of_window(days: pl.DataFrame, window: Window) -> pl.DataFrame:
-    """A row per day of the window: date, rows (clean), present, volume_ratio, watch_ratio, days_behind.
-
-    Ratios are to the median day, null without rows; days_behind (everywhere the same) is newest row to window.end.
-    """
-    present = days.filter(pl.col("clean") > 0)
-    newest = present["date"].max()
-    behind = (window.end - newest).days if isinstance(newest, date) else len(window.days)
-    table = pl.DataFrame({"date": window.days}).join(present, on="date", how="left", maintain_order="left")
-    return table.select(
-        pl.col("date").cast(pl.String),
-        pl.col("clean").fill_null(0).alias("rows"),
-        pl.col("clean").is_not_null().alias("present"),
-        (pl.col("clean") / pl.col("clean").median()).alias("volume_ratio"),
-        (pl.col("mean_watch_s") / pl.col("mean_watch_s").median()).alias("watch_ratio"),
-        pl.lit(behind).alias("days_behind"),
-    )
-
-
 def quarantine_shares(screening: Screening) -> dict[str, float]:
     """Share of rows by `TABLE.RULE` and `TABLE.all`; unparsable lines are a share of the lines of all tables."""
     shares: dict[str, float] = {}
@@ -168,30 +195,78 @@ def quarantine_shares(screening: Screening) -> dict[str, float]:
         num_rows = num_lines if table == "unparsable" else screening.num_rows[table]
         shares |= {f"{table}.{rule}": count / num_rows if num_rows else 0.0 for rule, count in counts.items()}
         if table != "unparsable":
-            shares[f"{table}.all"] = len(screening.quarantined[table]) / num_rows if num_rows else 0.0
+            shares[f"{table}.all"] = screening.num_quarantined[table] / num_rows if num_rows else 0.0
     return shares
 
 
 @dataclass(frozen=True)
-class _Day:
-    screened_counts: dict[str, int]
-    quarantined: pl.DataFrame
-    facts: dict[str, Any]
-    sample: pl.DataFrame
+class _Job:
+    """What days are screened against."""
+
+    limits: RowLimits
+    last_day: date
+    source: Source
+    users: pl.DataFrame
+    videos: pl.DataFrame
+    row_budget: int
+
+    def inputs(self, day: date, path: Path) -> dict[str, Any]:
+        """What the outcome for a day depends on.
+
+        Of the tables and the window that is only which of the day's ids they lack and how many of its rows lie after
+        the window, so that a new user or a later end of the window leaves the old days alone.
+        """
+        rows = read_parquet(path, ["user_id", "video_id", "exposed_at", "date"])
+        future = next(rule for rule in self._rules() if rule.name == "future_time")
+        return {
+            "day": day.isoformat(),
+            "file": digest_of("", [path]),
+            "limits": self.limits.model_dump(mode="json"),
+            "utc_offset_hours": self.source.utc_offset_hours,
+            "filled": sorted(self.source.filled.get("exposures", [])),
+            "row_budget": self.row_budget,
+            "num_future": rows.select(future.broken.fill_null(False).sum()).item(),
+            "unknown_users": _digest_missing(rows["user_id"], self.users["user_id"]),
+            "unknown_videos": _digest_missing(rows["video_id"], self.videos["video_id"]),
+        }
+
+    def screen(self, day: date, path: Path, folder: Path) -> None:
+        """Screen a day into a folder of the cache (see ScreenedDay)."""
+        table = read_parquet(path)
+        screened = rules.screen(table, self._rules())
+        clean = screened.clean
+        if len(clean):
+            first = int(day.strftime("%Y%m%d")) * 10**9
+            identified = clean.with_columns(pl.int_range(first, first + pl.len(), dtype=pl.Int64).alias(EXPOSURE_ID))
+            write_parquet(identified.select(EXPOSURE_ID, *EXPOSURES), folder / "clean.parquet")
+        write_parquet(screened.quarantined, folder / "quarantined.parquet")
+        one_in = max(1, -(-len(table) // self.row_budget))
+        sample = clean.filter(_user_bucket(one_in) == 0) if one_in > 1 else clean
+        checked = checked_columns(self.limits, self.source, self.users, self.videos)
+        write_parquet(sample.select(checked), folder / "sample.parquet")
+        values = {
+            "facts": _facts(day, table, screened),
+            "counts": screened.counts,
+            "watch_counts": _watch_counts(clean["watch_time_s"]),
+            "sampled_one_in": one_in,
+        }
+        (folder / "day.json").write_text(json.dumps(values))
+
+    def _rules(self) -> list[RowRule]:
+        return rules.exposure_rules(
+            self.limits,
+            self.last_day,
+            self.source.utc_offset_hours,
+            self.users["user_id"],
+            self.videos["video_id"],
+            self.source.filled.get("exposures", []),
+        )
 
 
-def _screen_day(
-    tables: Path, out: Path, day: date, day_rules: list[RowRule], one_in: int, checked: list[pl.Expr]
-) -> _Day:
-    table = read_parquet(day_path(tables / "exposures", day))
-    screened = rules.screen(table, day_rules)
+def _facts(day: date, table: pl.DataFrame, screened: Screened) -> dict[str, Any]:
     clean = screened.clean
-    if len(clean):
-        first = int(day.strftime("%Y%m%d")) * 10**9
-        identified = clean.with_columns(pl.int_range(first, first + pl.len(), dtype=pl.Int64).alias(EXPOSURE_ID))
-        write_parquet(identified.select(EXPOSURE_ID, *EXPOSURES), day_path(out / "exposures", day))
-    facts = {
-        "date": day,
+    return {
+        "date": day.isoformat(),
         "rows": len(table),
         "clean": len(clean),
         "quarantined": len(screened.quarantined),
@@ -200,36 +275,63 @@ def _screen_day(
         "mean_watch_s": clean["watch_time_s"].mean(),
         "zero_play_share": (clean["watch_time_s"] == 0).mean(),
     }
-    sample = clean.filter(_user_bucket(one_in) == 0) if one_in > 1 else clean
-    return _Day(screened.counts, screened.quarantined, facts, sample.select(checked))
+
+
+def _watch_counts(watch_s: pl.Series) -> list[int]:
+    plays_s = np.clip(watch_s.filter(watch_s > 0).to_numpy(), WATCH_EDGES_S[0], WATCH_EDGES_S[-1])
+    return [int((watch_s == 0).sum()), *np.histogram(plays_s, WATCH_EDGES_S)[0].tolist()]
+
+
+def _digest_missing(ids: pl.Series, known: pl.Series) -> str:
+    """Digest over the distinct ids that are not known."""
+    missing = ids.drop_nulls().unique()
+    missing = missing.filter(~missing.is_in(known.implode())).sort()
+    return blake2b(missing.to_numpy().tobytes(), digest_size=16).hexdigest()
+
+
+def _read_day(folder: Path) -> ScreenedDay:
+    values = json.loads((folder / "day.json").read_text())
+    values["facts"]["date"] = date.fromisoformat(values["facts"]["date"])
+    return ScreenedDay(folder, **values)
 
 
 def _combine(
-    users: Screened, videos: Screened, days: list[_Day], unparsable: pl.DataFrame, one_in: int, window: Window
+    users: Screened,
+    videos: Screened,
+    days: list[ScreenedDay],
+    unparsable: pl.DataFrame,
+    window: Window,
+    cache: DayCache,
 ) -> Screening:
-    facts = _whole_calendar(pl.DataFrame([day.facts | day.screened_counts for day in days]), window)
+    names = list(days[0].counts)
+    facts = _whole_calendar(pl.DataFrame([day.facts | day.counts for day in days], infer_schema_length=None), window)
     by_table = {"users": users, "videos": videos}
     return Screening(
         clean={name: screened.clean for name, screened in by_table.items()},
-        quarantined={
-            "exposures": pl.concat([day.quarantined for day in days]),
-            **{name: screened.quarantined for name, screened in by_table.items()},
-            "unparsable": unparsable,
-        },
+        quarantined={**{name: s.quarantined for name, s in by_table.items()}, "unparsable": unparsable},
         num_rows={
-            "exposures": int(facts["rows"].sum()),
+            "exposures": _total(day.facts["rows"] for day in days),
             **{name: len(s.clean) + len(s.quarantined) for name, s in by_table.items()},
             "unparsable": len(unparsable),
         },
+        num_quarantined={
+            "exposures": _total(day.facts["quarantined"] for day in days),
+            **{name: len(s.quarantined) for name, s in by_table.items()},
+            "unparsable": len(unparsable),
+        },
         counts={
-            "exposures": {rule: sum(d.screened_counts[rule] for d in days) for rule in days[0].screened_counts},
+            "exposures": {rule: _total(day.counts[rule] for day in days) for rule in names},
             **{name: screened.counts for name, screened in by_table.items()},
             "unparsable": {"unparsable": len(unparsable)},
         },
         days=facts,
-        sample=pl.concat([day.sample for day in days]),
-        sampled_one_in=one_in,
+        screened_days=days,
+        cache=cache,
     )
+
+
+def _total(counts: Iterable[int]) -> int:
+    return sum(counts)
 
 
 def _whole_calendar(days: pl.DataFrame, window: Window) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 
 CHUNK_ROWS = 1 << 16  # read at a time where a table may not fit into memory
 
@@ -32,6 +33,17 @@ def write_parquet(frame: pl.DataFrame, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     frame.write_parquet(temporary, compression="zstd", statistics=True)
+    temporary.replace(path)
+
+
+def write_parquet_parts(parts: Iterable[pl.DataFrame], empty: pl.DataFrame, path: Path) -> None:
+    """Write parts of one table (schema of `empty`) as one file, one part in memory at a time, as `write_parquet`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    schema = empty.to_arrow().schema
+    with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for part in parts:
+            writer.write_table(part.to_arrow().cast(schema))
     temporary.replace(path)
 
 

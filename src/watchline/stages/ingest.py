@@ -6,6 +6,7 @@ PYTHONPATH=src python -m watchline.stages.ingest --raw PATH --out data/ingest --
 from __future__ import annotations
 
 import argparse
+import inspect
 import shutil
 from dataclasses import dataclass, field
 from datetime import date
@@ -15,10 +16,12 @@ from typing import Any
 import polars as pl
 
 from watchline.config import Config, ConfigError, load_section, parse
+from watchline.data.day_cache import DayCache, code_digest
+from watchline.data.day_changes import describe_changes, note_days
 from watchline.data.schema import USERS, VIDEOS
 from watchline.data.sources import kuairand
 from watchline.data.sources.base import Read, SourceTables, conform
-from watchline.data.sources.counting import EDGES_S, Counts, null_shares
+from watchline.data.sources.counting import EDGES_S, Counts, DaySummary, null_shares
 from watchline.data.sources.writing import write_source
 from watchline.data.splits import Window
 from watchline.data.synthetic import source as synthetic
@@ -32,6 +35,8 @@ INGEST_SOURCES: dict[str, tuple[type[Config], Read]] = {
     "synthetic": (SyntheticConfig, synthetic.read),
 }
 NUM_EXAMPLES = 5
+CACHE = Path("runs/cache/ingest")
+MAX_LATE_SHARE = 0.5  # with more late rows a log is in another order than that of time
 
 
 class WindowError(ValueError):
@@ -53,6 +58,13 @@ class Ingested:
         """Days of the window without an exposure."""
         return [day for day in self.window.days if day not in self.tables.days]
 
+    @property
+    def late(self) -> dict[date, int]:
+        """Days written of which rows stand in their log where it had got hours past their end -> how many."""
+        known = self.tables.known_days
+        days = [date.fromisoformat(day["date"]) for day in self.counts.days]
+        return {day: known[day].late_rows for day in days if day in known and known[day].late_rows}
+
 
 def main(argv: list[str] | None = None) -> None:
     """Read the source that params.yaml names, write its tables and the report."""
@@ -62,7 +74,9 @@ def main(argv: list[str] | None = None) -> None:
     paths = parser.parse_args(argv)
     name, config = load_ingest()
     window: Window = load_section(Window, "window")
-    ingested = ingest(name, config, paths.raw, window, paths.out)
+    cache = DayCache(CACHE, code_digest("data"))
+    ingested = ingest(name, config, paths.raw, window, paths.out, cache)
+    cache.close()
     write_json(paths.report / "metrics.json", summary(ingested))
     build_page(ingested).write(paths.report / "index.html")
 
@@ -76,31 +90,61 @@ def load_ingest(path: Path = Path("params.yaml")) -> tuple[str, Config]:
     return name, parse(INGEST_SOURCES[name][0], values, f"{path}: ingest")
 
 
-def ingest(name: str, config: Config, raw: Path, window: Window, out: Path) -> Ingested:
+def ingest(name: str, config: Config, raw: Path, window: Window, out: Path, cache: DayCache | None = None) -> Ingested:
     """Write the canonical tables of a source into `out`, which holds the old ones until the new ones are whole.
 
-    Days after window.end are counted, not written. Raises WindowError when the window leaves the source's range.
+    Days after window.end are counted, not written. What `cache` has of earlier runs is not done again.
+    Raises WindowError when the window leaves the source's range.
     """
-    tables = INGEST_SOURCES[name][1](raw, config)
+    restore(out)
+    tables = read_tables(name, config, raw, cache)
     check_window(window, tables.days)
     ingested = Ingested(name, tables, window)
     for note in tables.notes:
         log(note)
     if ingested.missing_days:
         log(f"no exposures on {_list_days(ingested.missing_days)}, inside the window")
+    if cache is not None:
+        for line in describe_changes(cache.directory, f"{name} {raw}", tables.known_days):
+            log(line)
 
-    def observe(day: date, frame: pl.DataFrame) -> None:
-        ingested.counts.observe(day, frame)
-        log(f"{day}: {len(frame):,} exposures")
+    def observe(day: date, summary: DaySummary) -> None:
+        ingested.counts.observe(day, summary)
+        log(f"{day}: {summary.rows:,} exposures")
 
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    write_source(tables, name, partial, [day for day in tables.days if day <= window.end], observe)
-    shutil.rmtree(out, ignore_errors=True)
-    partial.replace(out)
-    ingested.dropped = {day: len(tables.exposures_of(day)) for day in tables.days if day > window.end}
+    write_source(tables, name, partial, [day for day in tables.days if day <= window.end], observe, cache)
+    replace(partial, out)
+    ingested.dropped = {day: _count_rows(tables, day) for day in tables.days if day > window.end}
+    if cache is not None:
+        note_days(cache.directory, f"{name} {raw}", tables.known_days)
     log(_closing_line(ingested))
     return ingested
+
+
+def read_tables(name: str, config: Config, raw: Path, cache: DayCache | None) -> SourceTables:
+    """What the source's `read` gives, which gets the cache if it takes one."""
+    read: Any = INGEST_SOURCES[name][1]
+    return read(raw, config, cache) if "cache" in inspect.signature(read).parameters else read(raw, config)
+
+
+def replace(partial: Path, out: Path) -> None:
+    """Put the folder `partial` in the place of `out`; killed at any point, one of the two is whole (see `restore`)."""
+    old = out.with_name(out.name + ".old")
+    if out.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        out.rename(old)
+    partial.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def restore(out: Path) -> None:
+    """Bring back the tables that a run killed within `replace` had put aside."""
+    old = out.with_name(out.name + ".old")
+    if old.exists() and not out.exists():
+        old.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def check_window(window: Window, days: tuple[date, ...]) -> None:
@@ -130,10 +174,11 @@ def summary(ingested: Ingested) -> dict[str, Any]:
             "unparsable": len(tables.unparsable),
             "after_window": sum(ingested.dropped.values()),
         },
-        "seen": {"users": len(counts.user_ids), "videos": len(counts.video_ids)},
+        "seen": {"users": counts.num_seen("users"), "videos": counts.num_seen("videos")},
         "watch_time": {"mean_s": counts.mean_watch_s, "zero_share": counts.zeros / max(counts.rows, 1)},
         "days": counts.days,
         "days_missing": [day.isoformat() for day in ingested.missing_days],
+        "days_late": [{"date": day.isoformat(), "rows": rows} for day, rows in ingested.late.items()],
         "days_after_window": [{"date": day.isoformat(), "rows": rows} for day, rows in ingested.dropped.items()],
         "columns": [
             dict(zip(("table", "column", "filled", "null_share"), row, strict=True)) for row in _columns(ingested)
@@ -183,6 +228,7 @@ def _days_section(page: Page, ingested: Ingested) -> None:
             [list(day.values()) for day in days],
             formats={"mean watch, s": ".2f", "median watch, s": ".2f"},
         ),
+        *_late_rows(ingested),
     ]
     if ingested.missing_days:
         blocks.insert(0, Callout("warn", f"No exposures on {_list_days(ingested.missing_days)}, inside the window."))
@@ -190,6 +236,22 @@ def _days_section(page: Page, ingested: Ingested) -> None:
         after = f"{sum(ingested.dropped.values()):,} exposures on {len(ingested.dropped)} days"
         blocks.append(Callout("info", f"After window.end ({ingested.window.end}), not written: {after}."))
     page.section("Days", *blocks, note=f"Local days are UTC{ingested.tables.utc_offset_hours:+d}.")
+
+
+def _late_rows(ingested: Ingested) -> list[Any]:
+    """Rows that came after the log had got past their day, where the log is in the order of time at all."""
+    late = ingested.late
+    num_rows = sum(late.values())
+    if not late:
+        return []
+    if num_rows > MAX_LATE_SHARE * ingested.counts.rows:
+        return [Callout("info", "The log is not in the order of time, so rows that came late cannot be told.")]
+    rows = {day["date"]: day["rows"] for day in ingested.counts.days}
+    table = [[day.isoformat(), count, count / rows[day.isoformat()]] for day, count in late.items()]
+    caption = "Late rows: they stand in their log behind one shown hours after the end of their day"
+    return [
+        Table(["day", "late rows", "share of the day"], table, formats={"share of the day": ".2%"}, caption=caption)
+    ]
 
 
 def _watch_section(page: Page, counts: Counts) -> None:
@@ -259,6 +321,10 @@ def _closing_line(ingested: Ingested) -> str:
         f"{len(tables.videos):,} videos; {len(tables.unparsable):,} unparsable lines, "
         f"{after:,} exposures after window.end not written"
     )
+
+
+def _count_rows(tables: SourceTables, day: date) -> int:
+    return tables.known_days[day].rows if day in tables.known_days else len(tables.exposures_of(day))
 
 
 def _list_days(days: list[date]) -> str:

@@ -8,12 +8,13 @@ import polars as pl
 import pytest
 
 from tests.helpers.canonical import write_canonical
+from watchline.data.day_cache import DayCache
+from watchline.data.references import days_of_window
 from watchline.data.rules import RowLimits
 from watchline.data.screening import (
     Source,
     columns_on_disk,
     count_rows,
-    days_of_window,
     quarantine_shares,
     screen_tables,
 )
@@ -29,15 +30,20 @@ def generated(tmp_path_factory):
     return write_canonical(tmp_path_factory.mktemp("ingest"), days=4, exposures=1500)
 
 
-def screened(tables, out, row_budget=10**6):
-    return screen_tables(tables, out, LIMITS, WINDOW, Source.read(tables / "source.json"), row_budget)
+def screened(tables, out, row_budget=10**6, window=WINDOW, cache=None):
+    source = Source.read(tables / "source.json")
+    return screen_tables(tables, out, LIMITS, window, source, row_budget, cache=cache)
+
+
+def in_quarantine(screening, table):
+    return sum(len(rows) for rows in screening.quarantined_rows(table))
 
 
 def test_every_row_is_clean_or_quarantined(generated, tmp_path):
     screening = screened(generated, tmp_path)
     for table in ("exposures", "users", "videos"):
         num_clean = count_rows(tmp_path, table)
-        assert num_clean + len(screening.quarantined[table]) == count_rows(generated, table) > 0
+        assert num_clean + in_quarantine(screening, table) == count_rows(generated, table) > 0
         assert screening.num_rows[table] == count_rows(generated, table)
 
 
@@ -60,19 +66,20 @@ def test_a_new_day_changes_no_byte_of_the_others(generated, tmp_path):
         assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_a_sample_keeps_whole_users_and_the_budget(generated, tmp_path):
-    everyone = screened(generated, tmp_path / "a").sample
-    screening = screened(generated, tmp_path / "b", row_budget=500)
-    rows_of = dict(everyone.group_by("user_id").len().iter_rows())
-    assert screening.sampled_one_in == -(-count_rows(generated, "exposures") // 500) > 1
-    assert 0 < len(screening.sample) < 1000
-    assert all(rows_of[user] == count for user, count in screening.sample.group_by("user_id").len().iter_rows())
+def test_a_sample_of_a_day_keeps_whole_users_and_the_budget(generated, tmp_path):
+    everyone = screened(generated, tmp_path / "a")
+    sampled = screened(generated, tmp_path / "b", row_budget=100)
+    for whole, part in zip(everyone.screened_days, sampled.screened_days, strict=True):
+        rows_of = dict(whole.sample().group_by("user_id").len().iter_rows())
+        assert part.sampled_one_in == -(-whole.facts["rows"] // 100) > 1 == whole.sampled_one_in
+        assert 0 < len(part.sample()) < 200
+        assert all(rows_of[user] == count for user, count in part.sample().group_by("user_id").len().iter_rows())
 
 
 def test_days_of_the_window_show_a_day_without_rows(generated, tmp_path):
     tables = shutil.copytree(generated, tmp_path / "gap")
     shutil.rmtree(tables / "exposures/date=2024-03-02")
-    days = days_of_window(screened(tables, tmp_path / "out").days, WINDOW)
+    days = days_of_window(screened(tables, tmp_path / "out"), WINDOW, 7)
     assert days["date"].to_list() == [day.isoformat() for day in WINDOW.days]
     assert days["present"].to_list() == [True, False, True, True]
     assert days["rows"][1] == 0 and days["volume_ratio"][1] is None
@@ -92,7 +99,7 @@ def test_a_row_of_the_year_1970_is_quarantined_and_stretches_no_calendar(generat
 
 def test_days_behind_counts_from_the_newest_row_to_the_end_of_the_window(generated, tmp_path):
     later = WINDOW.model_copy(update={"end": date(2024, 3, 7)})
-    assert days_of_window(screened(generated, tmp_path).days, later)["days_behind"][0] == 3
+    assert days_of_window(screened(generated, tmp_path), later, 7)["days_behind"][0] == 3
 
 
 def test_shares_are_of_the_rows_of_their_table(generated, tmp_path):
@@ -100,7 +107,7 @@ def test_shares_are_of_the_rows_of_their_table(generated, tmp_path):
     shares = quarantine_shares(screening)
     rows = count_rows(generated, "exposures")
     assert shares["exposures.duplicate"] == screening.counts["exposures"]["duplicate"] / rows > 0
-    assert shares["exposures.all"] == len(screening.quarantined["exposures"]) / rows
+    assert shares["exposures.all"] == in_quarantine(screening, "exposures") / rows
     assert shares["unparsable.unparsable"] == 0
 
 
@@ -140,3 +147,51 @@ def test_rows_after_the_window_go_to_quarantine(generated, tmp_path):
     last = read_days(generated / "exposures", [date(2024, 3, 4)])
     assert screening.counts["exposures"]["future_time"] >= len(last)
     assert date(2024, 3, 4) not in days_on_disk(tmp_path / "exposures")
+
+
+def test_an_unchanged_day_is_screened_once_whatever_else_changes(generated, tmp_path):
+    """New users, a later window and a new day leave the old days alone; the outcome is that of a run without cache."""
+    tables = shutil.copytree(generated, tmp_path / "tables")
+    last = day_path(tables / "exposures", date(2024, 3, 4))
+    kept = last.rename(tmp_path / "kept.parquet")
+    last.parent.rmdir()
+    users = read_parquet(tables / "users.parquet")
+    used = pl.concat([read_parquet(path)["user_id"] for path in [*tables.glob("exposures/*/*"), kept]]).unique()
+    unused = users.filter(~pl.col("user_id").is_in(used.implode())).head(1)["user_id"]
+    write_parquet(users.filter(~pl.col("user_id").is_in(unused.implode())), tables / "users.parquet")
+    earlier = WINDOW.model_copy(update={"end": date(2024, 3, 3), "train_days": 1})
+    screened(tables, tmp_path / "first", window=earlier, cache=DayCache(tmp_path / "cache", "code"))
+
+    write_parquet(users, tables / "users.parquet")
+    last.parent.mkdir()
+    kept.rename(last)
+    warm = DayCache(tmp_path / "cache", "code")
+    screened(tables, tmp_path / "warm", cache=warm)
+    screened(tables, tmp_path / "cold")
+    assert (warm.num_made, warm.num_fetched) == (1, 3)
+    for path in (tmp_path / "cold").rglob("*.parquet"):
+        assert path.read_bytes() == (tmp_path / "warm" / path.relative_to(tmp_path / "cold")).read_bytes()
+
+
+@pytest.mark.parametrize("table", ["users", "videos"])
+def test_a_day_whose_ids_became_unknown_is_screened_anew(generated, tmp_path, table):
+    tables = shutil.copytree(generated, tmp_path / "tables")
+    cache = DayCache(tmp_path / "cache", "code")
+    screened(tables, tmp_path / "first", cache=cache)
+    key = f"{table[:-1]}_id"
+    gone = read_parquet(day_path(tables / "exposures", date(2024, 3, 1)))[key][0]
+    rows = read_parquet(tables / f"{table}.parquet")
+    write_parquet(rows.filter(pl.col(key) != gone), tables / f"{table}.parquet")
+    screening = screened(tables, tmp_path / "second", cache=cache)
+    days = [read_parquet(day_path(tables / "exposures", day)) for day in days_on_disk(tables / "exposures")]
+    expected = sum((rows[key] == gone).sum() for rows in days)
+    assert screening.counts["exposures"][f"unknown_{table[:-1]}"] == expected > 0
+
+
+def test_a_window_that_ends_earlier_screens_the_days_it_cuts_anew(generated, tmp_path):
+    cache = DayCache(tmp_path / "cache", "code")
+    screened(generated, tmp_path / "first", cache=cache)
+    earlier = WINDOW.model_copy(update={"end": date(2024, 3, 3), "train_days": 1})
+    screening = screened(generated, tmp_path / "second", window=earlier, cache=cache)
+    assert screening.counts == screened(generated, tmp_path / "third", window=earlier).counts
+    assert screening.counts["exposures"]["future_time"] > 0

@@ -3,14 +3,16 @@
 A source module has
     a Config subclass with `source: Literal["NAME"]` and `path: str`, listed in `INGEST_SOURCES` of stages/ingest.py
     read(path: Path, config) -> SourceTables
-`read` keeps every row it can parse, defects included (validate judges them), and returns what it cannot parse as
-lines with a reason. Ids, codes, units and local days are those of the canonical tables (data/schema.py).
+`read` may take a third argument `cache` (a DayCache): what it reads through a `Streamer` of it (sources/streaming.py)
+is read in bounded memory and once only. `read` keeps every row it can parse, defects included (validate judges them),
+and returns what it cannot parse as lines with a reason. Ids, codes, units and local days are those of the canonical
+tables (data/schema.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +36,15 @@ def _nothing(directory: Path) -> None:
 
 
 @dataclass(frozen=True)
+class DayFacts:
+    """What a source knows of a day without reading its rows."""
+
+    key: str  # equal keys, equal rows: ingest does the day once
+    rows: int
+    late_rows: int  # rows that stand in their log behind one shown hours after the end of their day
+
+
+@dataclass(frozen=True)
 class SourceTables:
     """What a source gives. Tables have the canonical columns and types; a column it cannot fill is null."""
 
@@ -45,13 +56,14 @@ class SourceTables:
     utc_offset_hours: int  # of the local day
     columns_filled: Mapping[str, tuple[str, ...]]  # table -> canonical columns the source has
     notes: tuple[str, ...] = ()  # what a reader of the log should know, one line each
+    known_days: Mapping[date, DayFacts] = field(default_factory=dict)  # of the days that have a key
     write_extras: Callable[[Path], None] = _nothing  # writes more into the folder of the tables, such as a law
 
 
 class Read(Protocol):
-    """The `read` of a source module."""
+    """The `read` of a source module; one that also takes `cache` gets it."""
 
-    def __call__(self, path: Path, config: Any) -> SourceTables:
+    def __call__(self, path: Path, config: Any, /) -> SourceTables:
         """Tables of what lies at `path`; raises SourceError naming file, column and row count."""
         ...
 

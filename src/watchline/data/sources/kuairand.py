@@ -17,12 +17,14 @@ import polars as pl
 from pydantic import Field as Setting
 
 from watchline.config import Config
+from watchline.data.day_cache import DayCache
 from watchline.data.schema import EXPOSURES, SEGMENTS, SIGNALS, USERS, VIDEOS
 from watchline.data.sources import parsing
 from watchline.data.sources.archives import check_published, unpack_tar
-from watchline.data.sources.base import SourceError, SourceTables, by_day
-from watchline.data.sources.delimited import Delimited, Field, read_delimited
+from watchline.data.sources.base import SourceError, SourceTables
+from watchline.data.sources.delimited import Field, Layout
 from watchline.data.sources.known import KUAIRAND_LOG, KUAIRAND_USERS, KUAIRAND_VIDEOS
+from watchline.data.sources.streaming import Streamer
 
 UTC_OFFSET_HOURS = 8
 NULL_CODES = ("-124", "UNKNOWN")  # both mean `not known`
@@ -54,54 +56,67 @@ def _text(name: str, target: str | None = None) -> Field:
 
 FLAGS = [name for name, kind in SIGNALS.items() if kind == pl.Boolean]
 
-LOG = [
-    _whole("user_id", required=True),
-    _whole("video_id", required=True),
-    Field("time_ms", "exposed_at", parsing.utc_from_ms, "a time in milliseconds", required=True),
-    Field("date", "date", parsing.compact_date, "a date YYYYMMDD", required=True),
-    _whole("tab", "surface", required=True),
-    _seconds("play_time_ms", "watch_time_s", required=True),
-    _seconds("duration_ms", "duration_s", required=True),
-    _flag("is_rand", "is_random", required=True),
-    _whole("hourmin", "logged_hourmin"),
-    *(_flag(name) for name in FLAGS),
-    _seconds("profile_stay_time", "profile_stay_s"),
-    _seconds("comment_stay_time", "comment_stay_s"),
-]
-USER_TABLE = [
-    _whole("user_id", required=True),
-    _text("user_active_degree", "active_degree"),
-    _flag("is_lowactive_period", "is_lowactive"),
-    _flag("is_live_streamer"),
-    _flag("is_video_author"),
-    _whole("follow_user_num", "follow_count"),
-    _whole("fans_user_num", "fans_count"),
-    _whole("friend_user_num", "friend_count"),
-    _whole("register_days"),
-    *(_whole(f"onehot_feat{i}", name) for i, name in enumerate(SEGMENTS)),
-]
-VIDEO_TABLE = [
-    _whole("video_id", required=True),
-    _whole("author_id"),
-    _text("video_type"),
-    Field("upload_dt", "uploaded_on", parsing.iso_date, "a date YYYY-MM-DD"),
-    _text("upload_type"),
-    Field("visible_status", "is_visible", parsing.is_zero, "a whole number"),
-    _seconds("video_duration", "duration_s"),
-    _whole("server_width", "width"),
-    _whole("server_height", "height"),
-    _whole("music_id"),
-    _whole("music_type"),
-    _text("tag", "tags"),
-]
+LOG = Layout(
+    (
+        _whole("user_id", required=True),
+        _whole("video_id", required=True),
+        Field("time_ms", "exposed_at", parsing.utc_from_ms, "a time in milliseconds", required=True),
+        Field("date", "date", parsing.compact_date, "a date YYYYMMDD", required=True),
+        _whole("tab", "surface", required=True),
+        _seconds("play_time_ms", "watch_time_s", required=True),
+        _seconds("duration_ms", "duration_s", required=True),
+        _flag("is_rand", "is_random", required=True),
+        _whole("hourmin", "logged_hourmin"),
+        *(_flag(name) for name in FLAGS),
+        _seconds("profile_stay_time", "profile_stay_s"),
+        _seconds("comment_stay_time", "comment_stay_s"),
+    ),
+    KUAIRAND_LOG,
+)
+USER_TABLE = Layout(
+    (
+        _whole("user_id", required=True),
+        _text("user_active_degree", "active_degree"),
+        _flag("is_lowactive_period", "is_lowactive"),
+        _flag("is_live_streamer"),
+        _flag("is_video_author"),
+        _whole("follow_user_num", "follow_count"),
+        _whole("fans_user_num", "fans_count"),
+        _whole("friend_user_num", "friend_count"),
+        _whole("register_days"),
+        *(_whole(f"onehot_feat{i}", name) for i, name in enumerate(SEGMENTS)),
+    ),
+    KUAIRAND_USERS,
+    null_codes=NULL_CODES,
+)
+VIDEO_TABLE = Layout(
+    (
+        _whole("video_id", required=True),
+        _whole("author_id"),
+        _text("video_type"),
+        Field("upload_dt", "uploaded_on", parsing.iso_date, "a date YYYY-MM-DD"),
+        _text("upload_type"),
+        Field("visible_status", "is_visible", parsing.is_zero, "a whole number"),
+        _seconds("video_duration", "duration_s"),
+        _whole("server_width", "width"),
+        _whole("server_height", "height"),
+        _whole("music_id"),
+        _whole("music_type"),
+        _text("tag", "tags"),
+    ),
+    KUAIRAND_VIDEOS,
+    null_codes=NULL_CODES,
+)
+_SCHEMAS = {"exposures": EXPOSURES, "users": USERS, "videos": VIDEOS}
 _LOG_NAME = re.compile(r"log_(standard|random)_.+_(pure|1k|27k)(_part\d+)?\.csv")
 _WANTED = re.compile(r"(log_standard|log_random|user_features|video_features_basic)_.*\.csv")
 
 
-def read(path: Path, config: KuaiRandConfig) -> SourceTables:
+def read(path: Path, config: KuaiRandConfig, cache: DayCache | None = None) -> SourceTables:
     """Read the folder or archive at `path`. Raises SourceError naming file, column and counts."""
+    streamer = Streamer(cache)
     if path.is_dir():
-        return _read_folder(path, config, ())
+        return _read_folder(path, config, streamer, ())
     if not path.is_file():
         raise SourceError(f"{path}: no such folder or archive; set ingest.path to KuaiRand's folder or its tar.gz")
     checked = check_published(path)
@@ -109,33 +124,32 @@ def read(path: Path, config: KuaiRandConfig) -> SourceTables:
     with tempfile.TemporaryDirectory(prefix="watchline-") as directory:
         unpack_tar(path, Path(directory), lambda name: _WANTED.fullmatch(name) is not None)
         try:
-            return _read_folder(Path(directory), config, (f"{path.name}: {note}",))
+            return _read_folder(Path(directory), config, streamer, (f"{path.name}: {note}",))
         except SourceError as error:  # name the archive that people have, not the temporary folder
             raise SourceError(str(error).replace(f"{directory}/", f"{path}: ").replace(directory, str(path))) from None
 
 
-def _read_folder(path: Path, config: KuaiRandConfig, notes: tuple[str, ...]) -> SourceTables:
+def _read_folder(path: Path, config: KuaiRandConfig, streamer: Streamer, notes: tuple[str, ...]) -> SourceTables:
     folder = _find_folder(path)
     logs, suffix = _find_logs(folder, config)
-    log = _read_files(logs, LOG, KUAIRAND_LOG)
-    users = _read_files(_find_table(folder, f"user_features_{suffix}"), USER_TABLE, KUAIRAND_USERS, NULL_CODES)
-    videos = _read_files(
-        _find_table(folder, f"video_features_basic_{suffix}"), VIDEO_TABLE, KUAIRAND_VIDEOS, NULL_CODES
-    )
-    days, exposures_of = by_day(log.frame)
-    tables = {"exposures": (log, EXPOSURES), "users": (users, USERS), "videos": (videos, VIDEOS)}
+    log = streamer.log(logs, LOG, UTC_OFFSET_HOURS)
+    users = streamer.table(_find_table(folder, f"user_features_{suffix}"), USER_TABLE)
+    videos = streamer.table(_find_table(folder, f"video_features_basic_{suffix}"), VIDEO_TABLE)
+    columns = {"exposures": log.columns, "users": users.frame.columns, "videos": videos.frame.columns}
+    ignored = {"exposures": log.ignored, "users": users.ignored, "videos": videos.ignored}
     return SourceTables(
-        days=days,
-        exposures_of=exposures_of,
+        days=log.days,
+        exposures_of=log.rows_of,
         users=users.frame,
         videos=videos.frame,
         unparsable=pl.concat([log.unparsable, users.unparsable, videos.unparsable]),
         utc_offset_hours=UTC_OFFSET_HOURS,
-        columns_filled={name: tuple(c for c in schema if c in t.frame.columns) for name, (t, schema) in tables.items()},
+        columns_filled={name: tuple(c for c in _SCHEMAS[name] if c in columns[name]) for name in _SCHEMAS},
         notes=(
             *notes,
-            *(f"{name}: columns not used: {', '.join(t.ignored)}" for name, (t, _) in tables.items() if t.ignored),
+            *(f"{name}: columns not used: {', '.join(unused)}" for name, unused in ignored.items() if unused),
         ),
+        known_days=log.facts(),
     )
 
 
@@ -164,12 +178,3 @@ def _find_logs(folder: Path, config: KuaiRandConfig) -> tuple[list[Path], str]:
 def _find_table(folder: Path, stem: str) -> list[Path]:
     parts = sorted(folder.glob(f"{stem}_part*.csv"))
     return parts or [folder / f"{stem}.csv"]
-
-
-def _read_files(files: list[Path], fields: list[Field], kind: str, null_codes: tuple[str, ...] = ()) -> Delimited:
-    read_files = [read_delimited(file, fields, kind=kind, null_codes=null_codes) for file in files]
-    return Delimited(
-        pl.concat([part.frame for part in read_files]),
-        pl.concat([part.unparsable for part in read_files]),
-        tuple(dict.fromkeys(name for part in read_files for name in part.ignored)),
-    )

@@ -1,4 +1,7 @@
-"""Text columns into typed ones. Every parser gives null for what it cannot read; the caller counts those."""
+"""Text columns into typed ones. Every parser gives null for what it cannot read; the caller counts those.
+
+Those of OF_WHOLE_NUMBERS also take a column of Int64 and give what they give for the same numbers as text.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,14 @@ def text(values: pl.Series) -> pl.Series:
 
 def number(values: pl.Series) -> pl.Series:
     """Finite decimal numbers as Float64."""
-    numbers = values.cast(pl.Float64, strict=False)
+    numbers = values.cast(pl.Float64, strict=False) + 0.0  # -0 is 0, as it is where it was read as a whole number
     return numbers.set(~numbers.is_finite(), None)
 
 
 def whole(values: pl.Series) -> pl.Series:
     """Whole numbers as Int64; `12.0` is one too, as tables written by pandas have it."""
+    if values.dtype == pl.Int64:
+        return values
     integers = values.cast(pl.Int64, strict=False)
     if integers.null_count() == values.null_count():
         return integers
@@ -61,9 +66,16 @@ def utc_from_ms(values: pl.Series) -> pl.Series:
 
 def compact_date(values: pl.Series) -> pl.Series:
     """YYYYMMDD as a date."""
-    return whole(values).cast(pl.String).str.to_date("%Y%m%d", strict=False)
+    numbers = whole(values)
+    # Few days stand in many rows; parsing the text of each row would cost more than all other columns together.
+    days = numbers.unique().sort()
+    parsed = days.cast(pl.String).str.to_date("%Y%m%d", strict=False)
+    return parsed.gather(days.search_sorted(numbers))
 
 
 def iso_date(values: pl.Series) -> pl.Series:
     """YYYY-MM-DD as a date."""
     return values.str.to_date("%Y-%m-%d", strict=False)
+
+
+OF_WHOLE_NUMBERS = frozenset({whole, number, flag, is_zero, seconds_from_ms, utc_from_ms, compact_date})

@@ -12,9 +12,13 @@ from pathlib import Path
 
 import polars as pl
 
+from watchline.data.day_cache import DayCache, fetch
 from watchline.data.schema import EXPOSURES, SORT_KEY, USERS, VIDEOS
 from watchline.data.sources.base import UNPARSABLE, SourceTables, conform
+from watchline.data.sources.counting import DaySummary
 from watchline.data.tables import day_path, write_parquet
+
+PART = "part-0.parquet"
 
 
 def write_source(
@@ -22,20 +26,21 @@ def write_source(
     name: str,
     directory: Path,
     days: Sequence[date] | None = None,
-    observe: Callable[[date, pl.DataFrame], None] | None = None,
+    observe: Callable[[date, DaySummary], None] | None = None,
+    cache: DayCache | None = None,
 ) -> int:
     """Write the given days (None: all) and the other tables, each sorted; returns the exposures written.
 
-    `observe` sees each day's rows as they were written, one day in memory at a time.
+    `observe` gets the summary of each day. A day whose key the source knows is fetched from `cache` once it is there.
     """
     rows = 0
-    written = [day for day in tables.days if days is None or day in set(days)]
+    wanted = None if days is None else set(days)
+    written = [day for day in tables.days if wanted is None or day in wanted]
     for day in written:
-        frame = conform(tables.exposures_of(day), EXPOSURES).sort(SORT_KEY)
-        write_parquet(frame, day_path(directory / "exposures", day))
-        rows += len(frame)
+        summary = _write_day(tables, day, day_path(directory / "exposures", day), cache)
+        rows += summary.rows
         if observe is not None:
-            observe(day, frame)
+            observe(day, summary)
     write_parquet(conform(tables.users, USERS).sort(list(USERS)), directory / "users.parquet")
     write_parquet(conform(tables.videos, VIDEOS).sort(list(VIDEOS)), directory / "videos.parquet")
     write_parquet(conform(tables.unparsable, UNPARSABLE).sort("file", "line"), directory / "unparsable.parquet")
@@ -49,3 +54,22 @@ def write_source(
     (directory / "source.json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
     tables.write_extras(directory)
     return rows
+
+
+def _write_day(tables: SourceTables, day: date, path: Path, cache: DayCache | None) -> DaySummary:
+    def sorted_rows() -> pl.DataFrame:
+        return conform(tables.exposures_of(day), EXPOSURES).sort(SORT_KEY)
+
+    if cache is None or day not in tables.known_days:
+        frame = sorted_rows()
+        write_parquet(frame, path)
+        return DaySummary.of(frame)
+
+    def make(folder: Path) -> None:
+        frame = sorted_rows()
+        write_parquet(frame, folder / PART)
+        DaySummary.of(frame).save(folder)
+
+    entry = cache.entry({"day": day.isoformat(), "rows": tables.known_days[day].key}, make)
+    fetch(entry, PART, path)
+    return DaySummary.load(entry)

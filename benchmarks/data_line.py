@@ -1,0 +1,46 @@
+"""A generated log in KuaiRand's format and the stages that read it, for the benchmarks of the data stages."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import yaml
+
+from tests.helpers.kuairand_files import LOG_NAME, write_kuairand
+from watchline.stages import ingest, validate
+
+ROOT = Path(__file__).resolve().parents[1]
+FIRST_DAY = date(2022, 4, 22)
+INGEST = ["--raw", "raw", "--out", "data/ingest", "--report", "reports/ingest"]
+VALIDATE = ["--tables", "data/ingest", "--out", "data/validate", "--quarantine", "data/quarantine"]
+
+
+def write_raw(directory: Path, days: int, rows: int) -> Path:
+    """Write `directory`/raw with a log of so many days and rows in all; returns the log."""
+    write_kuairand(directory / "raw", days=days, exposures=rows, first_day=FIRST_DAY)
+    return directory / "raw/data" / LOG_NAME
+
+
+def write_params(directory: Path, days: int) -> None:
+    """params.yaml for both stages with a window of all of the first `days` days."""
+    window = {
+        "end": (FIRST_DAY + timedelta(days=days - 1)).isoformat(),
+        "eval_days": 1,
+        "finetune_days": 1,
+        "valid_days": 1,
+        "train_days": days - 3,
+    }
+    limits = yaml.safe_load((ROOT / "conf/validate/default.yaml").read_text())
+    values = {"ingest": {"source": "kuairand", "path": "raw"}, "window": window, "validate": limits}
+    (directory / "params.yaml").write_text(yaml.safe_dump(values))
+
+
+def run_ingest() -> None:
+    """The stage, in the working directory."""
+    ingest.main(INGEST)
+
+
+def run_validate() -> None:
+    """The stage, in the working directory; the time of importing Great Expectations counts."""
+    validate.main([*VALIDATE, "--report", "reports/validate"])
