@@ -13,7 +13,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup llm repro test lint params flow ui bench lock clean
+.PHONY: help setup llm data repro test lint params flow ui bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ llm: $(LLM_STAMP)  ## add what recipes/llm_sft needs (data sets of the hub, lm-e
 $(LLM_STAMP): requirements/llm.txt $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/llm.txt
 	@touch $@
+
+data: setup  ## fetch a public dataset into data/raw (SOURCE=kuairand-pure, -1k, -27k or kuairec)
+	@PYTHONPATH=src python -m watchline.data.download $(if $(SOURCE),$(SOURCE),--help)
 
 repro: setup  ## run every stage whose inputs changed, then read reports/index.html
 	@dvc repro

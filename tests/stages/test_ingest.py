@@ -195,7 +195,7 @@ def test_progress_is_a_line_a_day_and_a_total(folder, capsys):
 
 
 def test_an_unknown_source_lists_the_sources_there_are(folder):
-    with pytest.raises(ConfigError, match=r"ingest\.source: unknown source 'tiktok'; there are kuairand, synthetic"):
+    with pytest.raises(ConfigError, match=r"ingest\.source: unknown source 'tiktok'; there are kuairand, kuairec"):
         run(folder, SYNTHETIC | {"source": "tiktok"}, WINDOW)
 
 

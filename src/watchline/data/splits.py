@@ -2,14 +2,60 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from typing import Literal, Self
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from watchline.config import Config
 
 SPLITS = ("train", "valid", "finetune", "eval")
+
+
+class RowSplit(Config):
+    """A published protocol's split of the window's rows, whatever their day. Finetuning goes on with the training rows.
+
+    random: by a hash of user, video and time, so that no other row changes a row's split and copies stay together;
+    chronological: by time, equal times together; unbiased: eval is the is_random rows, whose video no policy chose.
+    """
+
+    kind: Literal["random", "chronological", "unbiased"]
+    valid_share: float = Field(gt=0, lt=1, description="of the rows (unbiased: of those that are not eval)")
+    eval_share: float = Field(ge=0, lt=1, description="of the rows; 0 for unbiased")
+    seed: int = Field(default=1, ge=0, lt=2**31)
+    known_ids: bool = Field(default=False, description="leave out valid and eval rows of ids without a training row")
+
+    @model_validator(mode="after")
+    def _shares_leave_training_rows(self) -> Self:
+        if self.valid_share + self.eval_share >= 1:
+            raise ValueError("valid_share and eval_share leave no training rows; their sum must be below 1")
+        if (self.eval_share == 0) != (self.kind == "unbiased"):
+            raise ValueError("eval_share is 0 for unbiased and above 0 for the others")
+        return self
+
+    def cuts(self, times: pl.Series) -> tuple[datetime, datetime]:
+        """First moments of valid and of eval for chronological, from all rows' times; raises ValueError without any."""
+        if times.is_empty():
+            raise ValueError("window.rows: no row to split; check window.* against the days there are")
+        ordered = times.sort()
+        shares = (1 - self.eval_share - self.valid_share, 1 - self.eval_share)
+        valid, evaluated = (ordered[min(len(ordered) - 1, round(share * len(ordered)))] for share in shares)
+        return valid, evaluated
+
+    def of_row(self, cuts: tuple[datetime, datetime] | None = None) -> pl.Expr:
+        """Name of a row's split, on user_id, video_id, exposed_at and is_random; `cuts` for chronological alone."""
+        if self.kind == "chronological":
+            assert cuts is not None
+            is_valid, is_eval = (pl.col("exposed_at") >= cut for cut in cuts)
+        else:
+            chance = _chance(self.seed)
+            is_eval = chance < round(self.eval_share * _RANGE)
+            is_valid = chance < round((self.eval_share + self.valid_share) * _RANGE)
+            if self.kind == "unbiased":
+                is_eval = pl.col("is_random").fill_null(False)
+        later = pl.when(is_valid).then(pl.lit("valid")).otherwise(pl.lit("train"))
+        return pl.when(is_eval).then(pl.lit("eval")).otherwise(later)
 
 
 class Window(Config):
@@ -23,6 +69,7 @@ class Window(Config):
     finetune_days: int = Field(ge=0)
     valid_days: int = Field(ge=1)
     train_days: int = Field(ge=1)
+    rows: RowSplit | None = Field(default=None, description="a split of the window's rows in place of the one by day")
 
     @property
     def ranges(self) -> dict[str, tuple[date, date]]:
@@ -63,3 +110,25 @@ class Window(Config):
         for split, (first, last) in self.ranges.items():
             expression = pl.when(pl.col("date").is_between(first, last)).then(pl.lit(split)).otherwise(expression)
         return expression
+
+
+_RANGE = 2**31
+
+
+def _chance(seed: int) -> pl.Expr:
+    """A whole number of [0, 2^31) from a row's user, video and time, as good as drawn; the same in every run."""
+    row = pl.struct("user_id", "video_id", pl.col("exposed_at").dt.epoch("us"))
+    return row.map_batches(lambda rows: _mixed(rows, seed), return_dtype=pl.Int64, is_elementwise=True)
+
+
+def _mixed(rows: pl.Series, seed: int) -> pl.Series:
+    """Multiply and fold the low and high words of each field of `rows` (struct); products stay below 2^63."""
+    mask = _RANGE - 1
+    state = pl.repeat(seed, len(rows), dtype=pl.Int64, eager=True)
+    for part in rows.struct.unnest().get_columns():
+        for word in (part & mask, (part // _RANGE) & mask):
+            state = state ^ word
+            for shift in (2**16, 2**15):
+                state = ((state ^ (state // shift)) * 0x45D9F3B) & mask
+            state = state ^ (state // 2**16)
+    return state

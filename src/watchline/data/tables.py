@@ -9,6 +9,8 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 
+from watchline.data.splits import Window
+
 CHUNK_ROWS = 1 << 16  # read at a time where a table may not fit into memory
 
 
@@ -71,6 +73,46 @@ def scan_days(directory: Path, days: Iterable[date]) -> pl.LazyFrame:
         except (pl.exceptions.PolarsError, OSError) as error:
             raise _unreadable(path, error) from error
     return pl.scan_parquet(paths, hive_partitioning=False)
+
+
+def scan_split(directory: Path, window: Window, split: str) -> pl.LazyFrame:
+    """Rows of one split, in day order: of its days, or by `window.rows` (there finetune is train once more)."""
+    if window.rows is None:
+        return scan_days(directory, window.split_days(split))
+    split = "train" if split == "finetune" else split
+    table = with_split(scan_days(directory, window.days), window)
+    rows = table.filter(pl.col("split") == split).drop("split")
+    if window.rows.known_ids and split != "train":
+        train = table.filter(pl.col("split") == "train").select("user_id", "video_id").collect()
+        known = [pl.col(name).is_in(train[name].unique().implode()) for name in train.columns]
+        rows = rows.filter(*known)
+    return rows
+
+
+def read_split(directory: Path, window: Window, split: str, columns: list[str] | None = None) -> pl.DataFrame:
+    """The same rows in memory; raises TableError for a day without a file."""
+    rows = scan_split(directory, window, split)
+    return (rows if columns is None else rows.select(columns)).collect()
+
+
+def with_split(table: pl.LazyFrame, window: Window) -> pl.LazyFrame:
+    """Exposures with the column `split` by `window.rows`; null outside the window's days."""
+    assert window.rows is not None
+    inside, cuts = pl.col("date").is_between(window.start, window.end), None
+    if window.rows.kind == "chronological":
+        cuts = window.rows.cuts(table.filter(inside).select("exposed_at").collect().to_series())
+    return table.with_columns(pl.when(inside).then(window.rows.of_row(cuts)).alias("split"))
+
+
+def history(exposures: pl.DataFrame, window: Window) -> pl.DataFrame:
+    """The exposures that statistics may be of: all of them, or with `window.rows` the training rows and what precedes.
+
+    By day, what a split's row knows is over before it; a published split mixes times, so only training rows may speak.
+    """
+    if window.rows is None:
+        return exposures
+    split = with_split(exposures.lazy(), window).select("split").collect().to_series()
+    return exposures.filter((split == "train") | (split.is_null() & (exposures["date"] < window.start)))
 
 
 def num_rows(table: pl.LazyFrame) -> int:

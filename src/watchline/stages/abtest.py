@@ -19,7 +19,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from watchline.config import Config, ConfigError, load_section
 from watchline.data.columns import Columns
 from watchline.data.splits import Window
-from watchline.data.tables import days_on_disk, read_days
+from watchline.data.tables import days_on_disk, read_days, read_split
 from watchline.experiment.environments import Environment, OracleEnvironment, RewardModelEnvironment
 from watchline.experiment.page import build_page
 from watchline.experiment.policies import Policy
@@ -71,7 +71,8 @@ def main(argv: list[str] | None = None) -> None:
     seed_everything(config.seed, config.num_threads)
     arms = {arm: load_arm(config, arm, paths.models) for arm in ("control", "treatment")}
     columns = Columns.read(paths.features / "schema.json")
-    table = read_days(paths.features / "table", window.split_days("eval"))
+    table = read_split(paths.features / "table", window, "eval")
+    table = table.filter(pl.col("date") >= window.ranges["eval"][0])  # rows split otherwise lie on other days too
     environment = make_environment(config, paths.tables / "law", table, columns)
     log(f"environment: {environment.name}; {len(table):,} exposures on the eval days")
 

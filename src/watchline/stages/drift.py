@@ -16,7 +16,7 @@ import polars as pl
 from watchline.config import load_section
 from watchline.data.columns import Columns
 from watchline.data.splits import Window
-from watchline.data.tables import TableError, read_days, read_parquet
+from watchline.data.tables import TableError, read_days, read_parquet, read_split
 from watchline.drift.compare import (
     ColumnDrift,
     DriftConfig,
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
 def read_splits(table: Path, window: Window, columns: Columns) -> dict[str, pl.DataFrame]:
     """Features and label of the training days and of the eval days; raises TableError for a split without rows."""
     names = list(dict.fromkeys([columns.label, *columns.categorical, *columns.numeric]))
-    frames = {split: read_days(table, window.split_days(split), names) for split in ("train", "eval")}
+    frames = {split: read_split(table, window, split, names) for split in ("train", "eval")}
     for split, frame in frames.items():
         if frame.is_empty():
             raise TableError(f"{table}: no rows on the {split} days {window.ranges[split]}; move window.end")

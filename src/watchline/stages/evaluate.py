@@ -17,7 +17,7 @@ import polars as pl
 from watchline.config import ConfigError, load_section
 from watchline.data.columns import Columns
 from watchline.data.splits import Window
-from watchline.data.tables import read_days, write_parquet
+from watchline.data.tables import read_split, write_parquet
 from watchline.evaluation.measure import STATISTICS, EvaluateConfig, Evaluation, cut, detail, measure
 from watchline.evaluation.page import build_page
 from watchline.metrics import pit_coverage
@@ -42,13 +42,13 @@ def main(argv: list[str] | None = None) -> None:
     names = model_names(load_section(list[str], "models"), paths.models)
     columns = Columns.read(paths.features / "schema.json")
 
-    table = read_days(paths.features / "table", window.split_days("eval"))
+    table = read_split(paths.features / "table", window, "eval")
     if table.is_empty():
         raise ConfigError(f"{paths.features}: no rows on the eval days; move window.end to days that have exposures")
-    history = read_days(paths.features / "table", window.split_days("train"), ["user_id", "video_id"])
+    history = read_split(paths.features / "table", window, "train", ["user_id", "video_id"])
     models = {name: load(paths.models / name, name) for name in names}
     predictions = {name: predict(models[name], name, table, columns.label, paths.out) for name in names}
-    train = read_days(paths.features / "table", window.split_days("train"))
+    train = read_split(paths.features / "table", window, "train")
     sample = train.gather_every(-(-len(train) // config.train_rows))
     for name in names:
         predict(models[name], name, sample, columns.label, paths.out / "train")

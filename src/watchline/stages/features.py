@@ -18,7 +18,7 @@ from watchline.config import ConfigError, load_section
 from watchline.data.columns import Columns
 from watchline.data.screening import Source
 from watchline.data.splits import Window
-from watchline.data.tables import days_on_disk, read_days, read_parquet
+from watchline.data.tables import days_on_disk, history, read_days, read_parquet
 from watchline.feature_store.snapshots import GROUPS, start_of_day
 from watchline.feature_store.sources import FeaturesConfig, write_sources
 from watchline.feature_store.table import columns_of, coverage_by_day, labelled, null_shares, write_table
@@ -66,7 +66,9 @@ def build(tables: Path, repo: Path, out: Path, config: FeaturesConfig, window: W
     users, videos = (read_parquet(tables / f"{name}.parquet") for name in ("users", "videos"))
     # One snapshot more than there are days: what is known when the day after the last one begins.
     next_day = days[-1] + timedelta(days=1)
-    source_rows = write_sources(exposures, users, videos, [*days, next_day], offset_hours, config, out / "sources")
+    source_rows = write_sources(
+        history(exposures, window), users, videos, [*days, next_day], offset_hours, config, out / "sources"
+    )
     log(f"{sum(source_rows.values()):,} feature rows in {len(source_rows)} sources")
 
     # Feast takes seconds to import; a wrong parameter or a missing file shows before that.

@@ -18,7 +18,7 @@ import polars as pl
 
 from watchline.config import load_section
 from watchline.data.splits import Window
-from watchline.data.tables import day_path, read_days
+from watchline.data.tables import day_path, read_split
 from watchline.finetuning.comparison import Comparison, compare
 from watchline.finetuning.config import FinetuneConfig, contenders_of
 from watchline.finetuning.loop import Finetuned, Finetuner
@@ -55,7 +55,7 @@ def _run(args: argparse.Namespace) -> None:
         raise ValueError("window.finetune_days is 0, so there is nothing to fine-tune on; set it to at least 1")
     settings = contenders_of(config)
     seed_everything(config.seed, config.num_threads)
-    table = read_days(args.features / "table", window.split_days("finetune"))
+    table = read_split(args.features / "table", window, "finetune")
     train, held_out, cut = hold_out_last(table, config.holdout_share)
     run_dir = args.runs / _run_name(args, window, config)
     with process_group(config.device) as processes:
@@ -90,11 +90,13 @@ def hold_out_last(table: pl.DataFrame, share: float) -> tuple[pl.DataFrame, pl.D
 
 
 def _run_name(args: argparse.Namespace, window: Window, config: FinetuneConfig) -> str:
-    days = window.split_days("finetune")
+    days = window.split_days("finetune") if window.rows is None else window.days
     params = config.model_dump(mode="json", exclude={"num_processes"})  # it changes no result
     files = [path for path in sorted(args.model.rglob("*")) if path.is_file()]
     files += [day_path(args.features / "table", day) for day in days]
-    return fingerprint({"name": "finetune", "days": days, "config": params}, files)
+    return fingerprint(
+        {"name": "finetune", "days": days, "rows": window.rows and window.rows.model_dump(), "config": params}, files
+    )
 
 
 def _load(directory: Path) -> Any:

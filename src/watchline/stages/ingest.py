@@ -19,7 +19,7 @@ from watchline.config import Config, ConfigError, load_section, parse
 from watchline.data.day_cache import DayCache, code_digest
 from watchline.data.day_changes import describe_changes, note_days
 from watchline.data.schema import USERS, VIDEOS
-from watchline.data.sources import kuairand
+from watchline.data.sources import cikm16, kuairand, kuairec, parquet
 from watchline.data.sources.base import Read, SourceTables, conform
 from watchline.data.sources.counting import EDGES_S, Counts, DaySummary, null_shares
 from watchline.data.sources.writing import write_source
@@ -32,6 +32,9 @@ from watchline.stages import log, run_stage
 # name in ingest.source -> its config and its `read`; one line for each new source
 INGEST_SOURCES: dict[str, tuple[type[Config], Read]] = {
     "kuairand": (kuairand.KuaiRandConfig, kuairand.read),
+    "kuairec": (kuairec.KuaiRecConfig, kuairec.read),
+    "cikm16": (cikm16.Cikm16Config, cikm16.read),
+    "parquet": (parquet.ParquetConfig, parquet.read),
     "synthetic": (SyntheticConfig, synthetic.read),
 }
 NUM_EXAMPLES = 5

@@ -24,7 +24,7 @@ import polars as pl
 from watchline.config import Config, load_section
 from watchline.data.columns import Columns
 from watchline.data.splits import Window
-from watchline.data.tables import day_path, num_rows, scan_days
+from watchline.data.tables import day_path, num_rows, scan_split
 from watchline.metrics import interval_metrics, mae, pit_coverage, rmse, xauc
 from watchline.models import model_module
 from watchline.models.base import (
@@ -70,7 +70,7 @@ def _start_torchrun(num_processes: int, argv: Sequence[str]) -> None:
 
 def _run(args: argparse.Namespace, window: Window, common: CommonConfig, config: Config, module: Any) -> None:
     columns = Columns.read(args.features / "schema.json")
-    train, valid = (scan_days(args.features / "table", window.split_days(split)) for split in ("train", "valid"))
+    train, valid = (scan_split(args.features / "table", window, split) for split in ("train", "valid"))
     rows = {"train": num_rows(train), "valid": num_rows(valid)}
     with process_group(common.device) as processes:
         if not module.MODEL.distributed:
@@ -126,11 +126,11 @@ def run_name(
     model: str, features: Path, window: Window, common: CommonConfig, config: Config, num_processes: int
 ) -> str:
     """Name of the folder of checkpoints: only the same fit on as many processes finds them again."""
-    days = window.split_days("train", "valid")
+    days = window.split_days("train", "valid") if window.rows is None else window.days
     params = {key: part.model_dump(mode="json") for key, part in [("common", common), ("model", config)]}
     params["common"]["num_processes"] = num_processes
     files = [features / "schema.json", *(day_path(features / "table", day) for day in days)]
-    return fingerprint({"name": model, "days": days, **params}, files)
+    return fingerprint({"name": model, "days": days, "rows": window.rows and window.rows.model_dump(), **params}, files)
 
 
 def validation_metrics(model: WatchTimeModel, valid: pl.DataFrame, label: str) -> dict[str, Any]:

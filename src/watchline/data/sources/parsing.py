@@ -14,7 +14,7 @@ from watchline.data.schema import TIMESTAMP
 Parser = Callable[[pl.Series], pl.Series]
 
 # Milliseconds since 1970 of the years 1 and 9999: what a timestamp in microseconds and a calendar can hold.
-_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 
 
 def text(values: pl.Series) -> pl.Series:
@@ -51,6 +51,11 @@ def is_zero(values: pl.Series) -> pl.Series:
     return whole(values) == 0
 
 
+def is_public(values: pl.Series) -> pl.Series:
+    """Text as Boolean: is it `public`."""
+    return values == "public"
+
+
 def seconds_from_ms(values: pl.Series) -> pl.Series:
     """Milliseconds as seconds, Float64."""
     # Polars divides by a scalar as a product with its reciprocal, which is one bit off for 10.7 s and others.
@@ -60,8 +65,15 @@ def seconds_from_ms(values: pl.Series) -> pl.Series:
 def utc_from_ms(values: pl.Series) -> pl.Series:
     """Milliseconds since 1970 as a UTC timestamp; null outside the years 1 to 9999."""
     milliseconds = whole(values)
-    milliseconds = milliseconds.set(~milliseconds.is_between(_FIRST_MS, _LAST_MS), None)
+    milliseconds = milliseconds.set(~milliseconds.is_between(FIRST_MS, LAST_MS), None)
     return (milliseconds * 1000).cast(TIMESTAMP)
+
+
+def utc_from_seconds(values: pl.Series) -> pl.Series:
+    """Seconds since 1970, with or without decimals, as a UTC timestamp to the millisecond."""
+    milliseconds = (number(values) * 1000).round()
+    milliseconds = milliseconds.set(~milliseconds.is_between(FIRST_MS, LAST_MS), None)
+    return (milliseconds.cast(pl.Int64) * 1000).cast(TIMESTAMP)
 
 
 def compact_date(values: pl.Series) -> pl.Series:
@@ -76,6 +88,12 @@ def compact_date(values: pl.Series) -> pl.Series:
 def iso_date(values: pl.Series) -> pl.Series:
     """YYYY-MM-DD as a date."""
     return values.str.to_date("%Y-%m-%d", strict=False)
+
+
+def whole_list(values: pl.Series) -> pl.Series:
+    """A list of whole numbers in brackets (`[27, 9]`) as text with commas between (`27,9`); read, never evaluated."""
+    listed = values.str.contains(r"^\[\s*(?:-?\d+(?:\s*,\s*-?\d+)*)?\s*\]$")
+    return values.set(~listed, None).str.replace_all(r"[\[\]\s]", "")
 
 
 OF_WHOLE_NUMBERS = frozenset({whole, number, flag, is_zero, seconds_from_ms, utc_from_ms, compact_date})
