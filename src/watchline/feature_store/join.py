@@ -10,8 +10,9 @@ from typing import Any, cast
 import polars as pl
 from feast import FeatureStore
 
-from watchline.feature_store.polars_store import EVENT_TIME, PolarsOfflineStoreConfig, PolarsRetrievalJob
+from watchline.feature_store.polars_store import EVENT_TIME, PolarsOfflineStoreConfig
 from watchline.feature_store.repository import open_store
+from watchline.feature_store.retrieval_job import PolarsRetrievalJob
 
 REQUEST = ("user_id", "video_id", "surface", "exposed_at")  # what a request must bring
 _LOCAL = "local_time_s"
