@@ -95,7 +95,9 @@ def _features_of(by_time: pl.DataFrame, view: FeatureRows) -> pl.DataFrame:
     if view.created and view.only_if_created:
         rows, known, ttl = _when_known(rows, right_keys), _KNOWN, None
     else:
-        rows = newest(rows, [*right_keys, _TIME], _TIME, _CREATED if view.created else None)
+        # Of rows of one time an as-of join takes the last: the one created last.
+        order = [_TIME, _CREATED] if view.created else [_TIME]
+        rows = rows.sort(order, nulls_last=False, maintain_order=True)
         known, ttl = _TIME, view.ttl or None
     joined = by_time.join_asof(
         rows,
