@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
-from feast import FeatureStore, FeatureView
+from feast import FeatureStore, FeatureView, Field
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
@@ -23,12 +23,14 @@ from feast.types import FeastType, Float64, Int64, String
 
 from watchline.data.schema import TIMESTAMP
 from watchline.data.tables import write_parquet
+from watchline.feature_store.point_in_time import to_utc
 from watchline.feature_store.snapshots import TIME
 from watchline.feature_store.sqlite_store import Row, SqliteRowsOnlineStore
 
 _BATCH = 5_000
 _PROBES = 20  # rows of a view that are read back to see that the online store still has what it was given
 _FIELD_OF: dict[FeastType, str] = {Int64: "int64_val", Float64: "double_val", String: "string_val"}
+_TYPE_OF: dict[FeastType, type[pl.DataType]] = {Int64: pl.Int64, Float64: pl.Float64, String: pl.String}
 _BEFORE = "__before"
 
 
@@ -103,7 +105,10 @@ def _newest(store: FeatureStore, view: FeatureView, moment: datetime) -> pl.Data
         end_date=moment,
     )
     rows = pl.DataFrame(pl.from_arrow(job.to_arrow())).rename({source.timestamp_field: TIME})
-    return rows.select(*view.join_keys, pl.col(TIME).cast(TIMESTAMP), *features).sort(view.join_keys)
+    # An offline store that goes through pandas gives whole numbers with nulls as floats, and times without a zone.
+    columns = [rows[field.name].cast(_type_of(field)) for field in [*view.entity_columns, *view.features]]
+    keys, values = columns[: len(view.join_keys)], columns[len(view.join_keys) :]
+    return pl.DataFrame([*keys, to_utc(rows, TIME), *values]).sort(view.join_keys)
 
 
 def _state_path(store: FeatureStore, view: FeatureView) -> Path:
@@ -178,9 +183,13 @@ def _entity_keys(view: FeatureView, frame: pl.DataFrame) -> list[EntityKey]:
     return [EntityKey(join_keys=view.join_keys, entity_values=values) for values in zip(*columns)]
 
 
+def _type_of(field: Field) -> type[pl.DataType]:
+    if field.dtype not in _TYPE_OF:
+        raise ValueError(f"{field.name}: no online form for {field.dtype}; there are {', '.join(map(str, _TYPE_OF))}")
+    return _TYPE_OF[field.dtype]
+
+
 def _values(column: pl.Series, dtype: FeastType) -> list[Value]:
-    if dtype not in _FIELD_OF:
-        raise ValueError(f"{column.name}: no online form for {dtype}; there are {', '.join(map(str, _FIELD_OF))}")
     field, null = _FIELD_OF[dtype], Value()
     return [null if value is None else Value(**{field: value}) for value in column]
 
