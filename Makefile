@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LLM_STAMP := $(VENV)/.llm
+SPARK_STAMP := $(VENV)/.spark
 PORT := 4200
 REPORTS_PORT := 4201
 
@@ -13,10 +14,10 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup llm data repro test lint params flow ui bench lock clean
+.PHONY: help setup llm data repro test test-spark lint params flow ui bench lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## create .venv from the lock file (the other targets do it by themselves)
 
@@ -43,7 +44,15 @@ repro: setup  ## run every stage whose inputs changed, then read reports/index.h
 	@echo "open reports/index.html"
 
 test: setup llm  ## run the tests, two at a time
-	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --ignore tests/spark
+
+test-spark: $(SPARK_STAMP)  ## add Spark (needs Java 17 or 21) and test it against Polars, on this machine
+	@OMP_NUM_THREADS=1 python -m pytest tests/spark --timeout 1200
+
+$(SPARK_STAMP): requirements/spark.txt $(STAMP)
+	@java -version 2>/dev/null || { echo "error: no java; Spark needs Java 17 or 21 (apt-get install default-jre-headless)" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/spark.txt
+	@touch $@
 
 lint: setup  ## ruff on everything, mypy on the core
 	@ruff check .
@@ -64,12 +73,12 @@ bench: setup  ## measure GR and HD-PiSSA against plain references (two cores, te
 	@python benchmarks/data.py
 	@python benchmarks/hd_pissa.py
 
-lock: setup  ## compile requirements/lock.txt and llm.txt anew from their .in files (needs uv)
+lock: setup  ## compile lock.txt, llm.txt and spark.txt of requirements/ anew from their .in files (needs uv)
 	@uv pip compile requirements/default.in --universal --python-version 3.11 --excludes requirements/exclude.txt \
 		--no-emit-index-url --no-annotate --no-header --quiet --output-file requirements/lock.txt
-	@uv pip compile requirements/llm.in --constraints requirements/lock.txt --universal --python-version 3.11 \
-		--excludes requirements/exclude.txt --no-emit-index-url --no-annotate --no-header --quiet \
-		--output-file requirements/llm.txt
+	@for extra in llm spark; do uv pip compile requirements/$$extra.in --constraints requirements/lock.txt --universal \
+		--python-version 3.11 --excludes requirements/exclude.txt --no-emit-index-url --no-annotate --no-header --quiet \
+		--output-file requirements/$$extra.txt || exit 1; done
 
 clean:  ## remove .venv, caches and local state (data, models and reports stay in DVC's cache)
 	@rm -rf $(VENV) .prefect runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -48,7 +48,7 @@ def test_every_path_a_command_names_is_declared(dag):
         declared = [*entry["deps"], *entry["outs"], *entry["metrics"]]
         words = [word for word in entry["cmd"].split() if word.startswith(("data/", "models", "reports", "features"))]
         for word in words:
-            assert any(path == word or path.startswith(word + "/") for path in declared), (
+            assert any(f"{path}/".startswith(f"{word}/") or word.startswith(f"{path}/") for path in declared), (
                 f"{stage}: {word} is not declared"
             )
 

@@ -10,8 +10,10 @@ from typing import Any, cast
 import polars as pl
 from feast import FeatureStore
 
-from watchline.feature_store.polars_store import EVENT_TIME, PolarsOfflineStoreConfig, PolarsRetrievalJob
+from watchline.feature_store.point_in_time import to_utc
+from watchline.feature_store.polars_store import EVENT_TIME, PolarsOfflineStoreConfig
 from watchline.feature_store.repository import open_store
+from watchline.feature_store.retrieval_job import PolarsRetrievalJob
 
 REQUEST = ("user_id", "video_id", "surface", "exposed_at")  # what a request must bring
 _LOCAL = "local_time_s"
@@ -86,5 +88,8 @@ def _run(store: FeatureStore, entities: pl.DataFrame, service: str) -> pl.DataFr
         # Feast hands entity rows through to its offline store as they are: Polars in, Polars out.
         return cast(PolarsRetrievalJob, store.get_historical_features(cast(Any, entities), features)).to_polars()
     numbered = entities.with_row_index(_ROW).to_pandas()
-    table = pl.from_arrow(store.get_historical_features(numbered, features).to_arrow())
-    return pl.DataFrame(table).sort(_ROW).drop(_ROW)
+    table = pl.DataFrame(pl.from_arrow(store.get_historical_features(numbered, features).to_arrow()))
+    table = table.sort(_ROW).drop(_ROW)
+    table = table.with_columns(to_utc(table, EVENT_TIME))  # Spark's has no zone
+    # Through pandas, keys that can be null come back as floats.
+    return table.cast({name: dtype for name, dtype in entities.schema.items() if name != EVENT_TIME})

@@ -13,6 +13,10 @@ from watchline.data.schema import TIMESTAMP
 _ROW = "__row"
 _TIME = "__time"
 _KEY = "__key_{}"
+_CREATED = "__created"
+_KNOWN = "__known"
+_RANK = "__rank"
+_OF_VIEW = "__of_view"
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,8 @@ class FeatureRows:
 
     `keys` maps the frame's key columns to the entity frame's, `features` its columns to the names in the result.
     Of rows with the same keys and time the one created last counts, then the one that stands last; a null
-    `created` counts as earliest. Without keys every entity row sees the same newest row.
+    `created` counts as earliest. Without keys every entity row sees the same newest row. With `only_if_created` a row
+    exists from when it was created on (never, where that is null): what was filled in later is not seen.
     """
 
     name: str
@@ -31,6 +36,7 @@ class FeatureRows:
     time: str
     created: str | None = None
     ttl: timedelta | None = None
+    only_if_created: bool = False
 
 
 def join_as_of(entities: pl.DataFrame, time: str, views: Sequence[FeatureRows]) -> pl.DataFrame:
@@ -83,20 +89,41 @@ def _features_of(by_time: pl.DataFrame, view: FeatureRows) -> pl.DataFrame:
             pl.col(source).cast(by_time.schema[left]).alias(key)
             for (source, left), key in zip(view.keys.items(), right_keys)
         ),
-        *([pl.col(view.created).alias("__created")] if view.created else []),
+        *([pl.Series(_CREATED, to_utc(view.frame, view.created))] if view.created else []),
         *(pl.col(source).alias(name) for source, name in view.features.items()),
     ).drop_nulls([_TIME, *right_keys])
-    rows = newest(rows, [*right_keys, _TIME], _TIME, "__created" if view.created else None)
+    if view.created and view.only_if_created:
+        rows, known, ttl = _when_known(rows, right_keys), _KNOWN, None
+    else:
+        # Of rows of one time an as-of join takes the last: the one created last.
+        order = [_TIME, _CREATED] if view.created else [_TIME]
+        rows = rows.sort(order, nulls_last=False, maintain_order=True)
+        known, ttl = _TIME, view.ttl or None
     joined = by_time.join_asof(
         rows,
-        on=_TIME,
+        left_on=_TIME,
+        right_on=known,
         by_left=left_keys or None,
         by_right=right_keys or None,
         strategy="backward",
-        tolerance=view.ttl or None,
+        tolerance=ttl,
         check_sortedness=False,
+        suffix=_OF_VIEW,
     )
+    if known == _KNOWN and view.ttl:
+        fresh = pl.col(_TIME) - pl.col(_TIME + _OF_VIEW) <= view.ttl
+        joined = joined.with_columns(pl.when(fresh).then(pl.col(name)).alias(name) for name in view.features.values())
     return joined.select(view.features.values())
+
+
+def _when_known(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """For each moment at which a key's newest row changes that row, the moment as _KNOWN; sorted by it."""
+    ranked = rows.drop_nulls(_CREATED).sort(_TIME, _CREATED, maintain_order=True).with_row_index(_RANK)
+    ranked = ranked.with_columns(pl.max_horizontal(_TIME, _CREATED).alias(_KNOWN)).sort(_KNOWN, _RANK)
+    best = pl.col(_RANK).cum_max()
+    # A row known later than one that is newer never becomes the newest.
+    ranked = ranked.filter(pl.col(_RANK) == (best.over(keys) if keys else best))
+    return ranked.unique([*keys, _KNOWN], keep="last", maintain_order=True)
 
 
 def _check_names(entities: pl.DataFrame, time: str, views: Sequence[FeatureRows]) -> None:

@@ -12,10 +12,12 @@ from pathlib import Path
 from types import ModuleType
 
 from feast import Entity, FeatureService, FeatureStore, FeatureView
+from feast.data_source import DataSource
 from feast.infra.offline_stores.file_source import FileSource
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import load_repo_config
 
+CONFIGURATION = "feature_store.yaml"
 MODULES = ("entities", "views", "services")  # files of the repository, in order of import
 _KINDS = (Entity, FeatureView, OnDemandFeatureView, FeatureService)
 
@@ -28,12 +30,16 @@ class RepositoryError(ValueError):
 def open_store(repo: Path, features_dir: Path, keep_state: bool = False) -> Iterator[FeatureStore]:
     """The store of `repo` with every source read from `features_dir`/sources, its definitions applied.
 
+    `repo` is the repository, which stands for its feature_store.yaml, or another configuration file in it.
     `keep_state` puts registry and online store where feature_store.yaml says; else they are temporary. The registry
     is made anew each time: what lies there is derived from the definitions, and never trusted.
     """
+    repo, configuration = (repo.parent, repo) if repo.suffix == ".yaml" else (repo, repo / CONFIGURATION)
+    if not configuration.is_file():
+        raise RepositoryError(f"{configuration}: no such file; {repo} is not the feature repository")
     definitions = load_definitions(repo)
-    _read_from(definitions, features_dir / "sources")
-    config = load_repo_config(repo.resolve(), repo / "feature_store.yaml")
+    config = load_repo_config(repo.resolve(), configuration)
+    _read_from(definitions, features_dir / "sources", config.offline_store.type == "spark")
     with contextlib.ExitStack() as stack:
         if keep_state:
             directory = repo.resolve()
@@ -59,9 +65,9 @@ def load_definitions(repo: Path) -> list[Entity | FeatureView | OnDemandFeatureV
 
     Raises RepositoryError when a file is missing.
     """
-    for name in ("feature_store.yaml", *(f"{module}.py" for module in MODULES)):
-        if not (repo / name).is_file():
-            raise RepositoryError(f"{repo / name}: no such file; {repo} is not the feature repository")
+    for module in MODULES:
+        if not (repo / f"{module}.py").is_file():
+            raise RepositoryError(f"{repo / module}.py: no such file; {repo} is not the feature repository")
     modules = _import_all(repo.resolve())
     found = {id(value): value for module in modules for value in vars(module).values() if isinstance(value, _KINDS)}
     return list(found.values())
@@ -89,7 +95,7 @@ def _without_modules() -> Iterator[None]:
         sys.modules.update(kept)
 
 
-def _read_from(definitions: list, sources: Path) -> None:
+def _read_from(definitions: list, sources: Path, on_spark: bool) -> None:
     views = [definition for definition in definitions if isinstance(definition, FeatureView)]
     for view in views:
         source = view.batch_source
@@ -98,3 +104,20 @@ def _read_from(definitions: list, sources: Path) -> None:
         if not path.exists():
             raise RepositoryError(f"{path}: no source for the view {view.name!r}; run `dvc repro features`")
         source.file_options.uri = str(path)
+        if on_spark:
+            view.batch_source = _spark_source(source)
+
+
+def _spark_source(source: FileSource) -> DataSource:
+    """The same files for Feast's Spark store, which reads no FileSource."""
+    # Needs pyspark, which only that store asks for.
+    from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
+
+    return SparkSource(
+        name=source.name,
+        path=source.path,
+        file_format="parquet",
+        timestamp_field=source.timestamp_field,
+        created_timestamp_column=source.created_timestamp_column,
+        field_mapping=source.field_mapping,
+    )

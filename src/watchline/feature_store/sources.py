@@ -27,6 +27,11 @@ class FeaturesConfig(Config):
         description="statistics as of the start of the local day, or also after each exposure that is over"
     )
     online_sample: int = Field(ge=0, description="exposures on which offline and online features are compared")
+    store: str = Field(
+        default="feature_store.yaml",
+        pattern=r"^[\w.-]+\.yaml$",
+        description="file of features/ that names the offline and the online store",
+    )
     label: str = Field(default="watch_time_s", description="amount of an exposure that models learn to predict")
 
     @field_validator("windows", "pair_windows")

@@ -83,6 +83,14 @@ class SqliteRowsOnlineStore(OnlineStore):
         if progress:
             progress(len(data))
 
+    def forget(self, config: RepoConfig, table: FeatureView, entity_keys: list[EntityKey]) -> None:
+        """Remove the rows of these entities."""
+        connection = self._connect(config)
+        with connection:
+            connection.executemany(
+                f"DELETE FROM {_table(config, table)} WHERE key = ?", ((_key(config, key),) for key in entity_keys)
+            )
+
     def online_read(
         self,
         config: RepoConfig,

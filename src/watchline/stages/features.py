@@ -73,7 +73,8 @@ def build(tables: Path, repo: Path, out: Path, config: FeaturesConfig, window: W
 
     # Feast takes seconds to import; a wrong parameter or a missing file shows before that.
     from watchline.feature_store.join import join
-    from watchline.feature_store.online import compare, evenly, materialise
+    from watchline.feature_store.materialise import materialise
+    from watchline.feature_store.online import compare, evenly
     from watchline.feature_store.repository import open_store
 
     with open_store(repo, out, keep_state=True) as store:
@@ -82,9 +83,12 @@ def build(tables: Path, repo: Path, out: Path, config: FeaturesConfig, window: W
         write_table(table, columns, offset_hours, out)
         log(f"{len(table):,} rows: {len(columns.categorical)} categorical, {len(columns.numeric)} numeric features")
         moment = start_of_day(next_day, offset_hours)
-        online_rows = materialise(store, moment)
+        online = materialise(store, moment)
         parity = compare(store, evenly(exposures, config.online_sample), moment, offset_hours)
-    log(f"{sum(online_rows.values()):,} entities online; {parity.share:.2%} of {parity.values:,} values as offline")
+    online_rows = {view: filled.rows for view, filled in online.items()}
+    changed = sum(filled.written + filled.removed for filled in online.values())
+    log(f"{sum(online_rows.values()):,} entities online, {changed:,} of them new, changed or gone since the last run")
+    log(f"{parity.share:.2%} of {parity.values:,} online values as offline")
     nulls, coverage = null_shares(table, columns, window), coverage_by_day(table)
     return Built(columns, len(table), days, source_rows, online_rows, nulls, coverage, parity)
 

@@ -21,7 +21,8 @@ from feast import (
     ValueType,
 )
 from feast.errors import SavedDatasetLocationAlreadyExists
-from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
+from feast.feature_logging import LoggingConfig
+from feast.infra.offline_stores.file_source import FileLoggingDestination, SavedDatasetFileStorage
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64, String
 
@@ -108,6 +109,7 @@ def open_store(directory: Path, offline: str) -> FeatureStore:
         registry=str(directory / f"{offline[-20:]}.db"),
         offline_store={"type": offline},
         online_store={"type": "sqlite", "path": str(directory / f"{offline[-20:]}-online.db")},
+        materialization={"pull_latest_features": True},
         entity_key_serialization_version=3,
         repo_path=directory,
     )
@@ -251,10 +253,117 @@ def test_a_result_persists_once_unless_overwriting_is_allowed(store, tmp_path):
     job.persist(storage, allow_overwrite=True)
 
 
+def test_a_saved_dataset_reads_back_what_was_retrieved(store, tmp_path):
+    entities = pl.from_pandas(entity_rows(np.random.default_rng(3), 10))
+    job = store.get_historical_features(entities, ["u:a", "us:c"])
+    storage = SavedDatasetFileStorage(path=str(tmp_path / "dataset.parquet"))
+    dataset = store.create_saved_dataset(from_=job, name="kept", storage=storage)
+    kept = ["user_id", "surface", "event_timestamp", "a", "c"]
+    assert pl.from_pandas(dataset.to_df()).select(kept).equals(job.to_polars().select(kept))
+
+
+def test_without_entity_rows_every_entity_of_the_range_is_asked_at_its_end(store, tmp_path):
+    rows = pl.read_parquet(tmp_path / "u.parquet")
+    known = rows.filter(pl.col("ts").is_between(at(10), at(20)))["user_id"].unique().sort()
+    table = store.get_historical_features(features=["u:a"], start_date=at(10), end_date=at(20)).to_polars()
+    assert table["user_id"].equals(known)
+    asked = pl.DataFrame({"user_id": known}).with_columns(event_timestamp=pl.lit(at(20)))
+    assert table["a"].equals(store.get_historical_features(asked, ["u:a"]).to_polars()["a"])
+    by_ttl = store.get_historical_features(features=["u:a"], end_date=at(20)).to_polars()
+    fresh = rows.filter(pl.col("ts").is_between(at(14), at(20)))["user_id"].unique().sort()
+    assert by_ttl["user_id"].equals(fresh), "the default range is the ttl"
+    with pytest.raises(ValueError, match=r"u by \['user_id'\], us by \['user_id', 'surface'\].*pass entity rows"):
+        store.get_historical_features(features=["u:a", "us:c"], end_date=at(20)).to_polars()
+
+
+def test_a_view_without_entities_gives_every_row_its_newest_and_materialises(store, tmp_path):
+    rows = pl.DataFrame({"ts": [at(1), at(5)], "level": [1.0, 2.0]})
+    rows.write_parquet(tmp_path / "global.parquet")
+    source = FileSource(name="global_source", path=str(tmp_path / "global.parquet"), timestamp_field="ts")
+    store.apply(
+        FeatureView(name="global", ttl=timedelta(0), schema=[Field(name="level", dtype=Float64)], source=source)
+    )
+    entities = pl.DataFrame({"event_timestamp": [at(0), at(1), at(9)]})
+    joined = store.get_historical_features(entities, ["global:level"]).to_polars()
+    assert joined["level"].to_list() == [None, 1.0, 2.0]
+    at_end = store.get_historical_features(features=["global:level"], end_date=at(9)).to_polars()
+    assert at_end["level"].to_list() == [2.0]
+    store.materialize(at(0), at(4), ["global"])
+    assert store.get_online_features(["global:level"], [{"user_id": 1}]).to_dict()["level"] == [1.0]
+
+
+def test_a_batch_written_offline_joins_and_the_last_written_wins(store, tmp_path):
+    new = pl.DataFrame({"user_id": [6, 6], "ts": [at(80)] * 2, "made": [at(80)] * 2, "a": [1.0, 2.0], "b": [0.0, 0.0]})
+    before = pl.read_parquet(tmp_path / "u.parquet")
+    store.write_to_offline_store("u", new.to_pandas())
+    assert pl.read_parquet(tmp_path / "u.parquet").head(len(before)).equals(before)
+    entities = pl.DataFrame({"user_id": [6], "event_timestamp": [at(81)]})
+    assert store.get_historical_features(entities, ["u:a"]).to_polars()["a"].to_list() == [2.0]
+    write = store._get_provider().offline_store.offline_write_batch
+    view = store.get_feature_view("u")
+    with pytest.raises(ValueError, match=r"u_src: rows lack \['b'\], and have \['c'\]"):
+        write(store.config, view, new.rename({"b": "c"}).to_arrow(), None)
+    with pytest.raises(ValueError, match="u_src: a is String, its file has Float64"):
+        write(store.config, view, new.with_columns(a=pl.lit("x")).to_arrow(), None)
+
+
+def test_a_batch_for_a_folder_becomes_one_more_file_however_often_it_is_written(tmp_path):
+    write_sources(tmp_path, np.random.default_rng(1))
+    (tmp_path / "days").mkdir()
+    (tmp_path / "u.parquet").rename(tmp_path / "days/first.parquet")
+    (tmp_path / "days").rename(tmp_path / "u.parquet")  # the path of the view's source, now a folder
+    store = open_store(tmp_path, POLARS)
+    new = pl.DataFrame({"user_id": [6], "ts": [at(80)], "made": [at(80)], "a": [3.0], "b": [None]})
+    for _ in range(2):
+        store.write_to_offline_store("u", new.to_pandas())
+    assert len(list((tmp_path / "u.parquet").iterdir())) == 2
+    entities = pl.DataFrame({"user_id": [6], "event_timestamp": [at(81)]})
+    assert store.get_historical_features(entities, ["u:a"]).to_polars()["a"].to_list() == [3.0]
+
+
+@pytest.mark.parametrize("partition_by", [None, ["__log_date"]])
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_logged_features_are_kept_once_and_read_back(store, tmp_path, partition_by, as_folder):
+    destination = FileLoggingDestination(path=str(tmp_path / "logs"), partition_by=partition_by)
+    view = store.get_feature_view("u")[["a"]]
+    service = FeatureService(name="logged", features=[view], logging_config=LoggingConfig(destination=destination))
+    store.apply(service)
+    logs = pl.DataFrame(
+        {
+            "user_id": [1, 2],
+            "u__a": [0.5, None],
+            "u__a__timestamp": [at(3), at(27)],
+            "u__a__status": pl.Series([1, 2], dtype=pl.Int32),
+            "__log_timestamp": [at(4), at(28)],
+            "__log_date": [at(4).date(), at(28).date()],
+            "__request_id": ["r1", "r2"],
+        }
+    )
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    logs.write_parquet(folder / "0.parquet")
+    for _ in range(2):
+        store.write_logged_features(folder if as_folder else logs.to_arrow(), service)
+    provider = store._get_provider()
+    job = provider.retrieve_feature_service_logs(service, at(0), at(48), store.config, store.registry)
+    read = pl.DataFrame(pl.from_arrow(job.to_arrow())).sort("__log_timestamp")
+    assert read.select(logs.columns).cast(logs.schema).equals(logs)
+    assert len(list((tmp_path / "logs").rglob("*.parquet"))) == (2 if partition_by else 1)
+
+
+def test_what_the_store_cannot_give_is_refused_by_name(store):
+    job = store.get_historical_features(entity_rows(np.random.default_rng(3), 3), ["u:a"])
+    with pytest.raises(NotImplementedError, match="runs no SQL"):
+        job.to_sql()
+    with pytest.raises(NotImplementedError, match="of one machine"):
+        job.to_remote_storage()
+    assert not job.supports_remote_storage_export()
+
+
 @pytest.mark.parametrize(
     ("entities", "message"),
     [
-        ("SELECT 1", "got SQL"),
+        ("SELECT 1", "takes SQL-free entity inputs, got SQL"),
         (pl.DataFrame({"user_id": [1]}), "name the time column 'event_timestamp'"),
         (pl.DataFrame({"event_timestamp": [START]}), "entity rows lack user_id"),
         (pl.DataFrame({"user_id": [1], "a": [1.0], "event_timestamp": [START]}), "a is already a column"),
