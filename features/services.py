@@ -4,6 +4,7 @@ from feast import FeatureService
 from views import (
     author_stats,
     exposure_context,
+    user_author_stats,
     user_profile,
     user_stats,
     user_surface_stats,
@@ -27,6 +28,7 @@ watch_time = FeatureService(
         author_stats,
         user_surface_stats,
         video_surface_stats,
+        user_author_stats,
         user_topic_stats,
     ],
 )

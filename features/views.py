@@ -1,7 +1,7 @@
 """Every feature's definition: statistics of the trailing days, profiles, and the context of a request.
 
-The columns of the statistics come from their source (`{entity}_{statistic}_{days}d`, see
-src/watchline/feature_store/snapshots.py): the windows are a parameter of the features stage.
+The columns of the statistics come from their source (`{entity}_{statistic}_{window}`, see
+src/watchline/feature_store/groups.py): the windows are a parameter of the features stage.
 """
 
 from datetime import timedelta
@@ -45,6 +45,7 @@ video_stats = daily_statistics("video_stats", video)
 author_stats = daily_statistics("author_stats", author)
 user_surface_stats = daily_statistics("user_surface_stats", user, surface)
 video_surface_stats = daily_statistics("video_surface_stats", video, surface)
+user_author_stats = daily_statistics("user_author_stats", user, author)
 user_topic_stats = daily_statistics("user_topic_stats", user, topic)
 
 user_profile = profile(

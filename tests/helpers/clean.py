@@ -10,14 +10,25 @@ from typing import Any
 import polars as pl
 
 from tests.helpers.canonical import write_canonical
+from watchline.data.day_cache import DayCache
 from watchline.data.rules import RowLimits
 from watchline.data.screening import Source, screen_tables
 from watchline.data.splits import Window
-from watchline.data.tables import days_on_disk, read_days, read_parquet
-from watchline.feature_store.sources import FeaturesConfig, write_sources
+from watchline.data.tables import day_path, days_on_disk, read_days, read_parquet, write_parquet
+from watchline.feature_store.history import Exposures
+from watchline.feature_store.sources import FeaturesConfig, Statistics, keys_of_videos, write_profiles
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = FeaturesConfig(windows=[1, 3, 7], pair_windows=[7], freshness="daily", online_sample=50)
+CONFIG = FeaturesConfig(
+    windows=[1, 3, 7],
+    pair_windows=[7],
+    all_time=True,
+    pair_all_time=False,
+    pair_min_exposures=1,
+    shrinkage=0.0,
+    freshness="daily",
+    online_sample=50,
+)
 LIMITS = RowLimits(max_play_s=86_400, max_duration_s=86_400, day_slack_h=3)
 
 
@@ -55,7 +66,13 @@ def write_store(
     users, videos = (read_parquet(tables / f"{name}.parquet") for name in ("users", "videos"))
     rows = read_exposures(tables) if exposures is None else exposures
     offset = Source.read(tables / "source.json").utc_offset_hours
-    write_sources(rows, users, videos, snapshot_days(tables), offset, config, features / "sources")
+    directory_of_days, days = directory / "exposures", days_on_disk(tables / "exposures")
+    for day in days:
+        write_parquet(rows.filter(pl.col("date") == day), day_path(directory_of_days, day))
+    read = Exposures(directory_of_days, days, keys_of_videos(videos), offset)
+    statistics = Statistics(read, config, DayCache(directory / "cache", "tests"))
+    statistics.write(snapshot_days(tables), features / "sources")
+    write_profiles(users, videos, features / "sources")
     (features / "schema.json").write_text(f'{{"utc_offset_hours": {offset}}}')
     return repo, features
 

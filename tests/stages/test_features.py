@@ -22,7 +22,16 @@ from watchline.feature_store.snapshots import known_at
 from watchline.stages import features
 
 WINDOW = {"end": "2024-03-05", "eval_days": 1, "finetune_days": 1, "valid_days": 1, "train_days": 2}
-PARAMS = {"windows": [1, 3], "pair_windows": [3], "freshness": "daily", "online_sample": 40}
+PARAMS = {
+    "windows": [1, 3],
+    "pair_windows": [3],
+    "all_time": True,
+    "pair_all_time": False,
+    "pair_min_exposures": 1,
+    "shrinkage": 5,
+    "freshness": "daily",
+    "online_sample": 40,
+}
 
 
 @pytest.fixture(scope="module")

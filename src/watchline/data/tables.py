@@ -97,22 +97,26 @@ def read_split(directory: Path, window: Window, split: str, columns: list[str] |
 
 def with_split(table: pl.LazyFrame, window: Window) -> pl.LazyFrame:
     """Exposures with the column `split` by `window.rows`; null outside the window's days."""
-    assert window.rows is not None
-    inside, cuts = pl.col("date").is_between(window.start, window.end), None
-    if window.rows.kind == "chronological":
-        cuts = window.rows.cuts(table.filter(inside).select("exposed_at").collect().to_series())
-    return table.with_columns(pl.when(inside).then(window.rows.of_row(cuts)).alias("split"))
+    return table.with_columns(_split_of_row(table, window).alias("split"))
 
 
-def history(exposures: pl.DataFrame, window: Window) -> pl.DataFrame:
-    """The exposures that statistics may be of: all of them, or with `window.rows` the training rows and what precedes.
+def history(exposures: pl.LazyFrame, window: Window) -> pl.Expr | None:
+    """Which exposures statistics may be of: None for all, or with `window.rows` the training rows and what precedes.
 
     By day, what a split's row knows is over before it; a published split mixes times, so only training rows may speak.
     """
     if window.rows is None:
-        return exposures
-    split = with_split(exposures.lazy(), window).select("split").collect().to_series()
-    return exposures.filter((split == "train") | (split.is_null() & (exposures["date"] < window.start)))
+        return None
+    split = _split_of_row(exposures, window)
+    return (split == "train") | (split.is_null() & (pl.col("date") < window.start))
+
+
+def _split_of_row(exposures: pl.LazyFrame, window: Window) -> pl.Expr:
+    assert window.rows is not None
+    inside, cuts = pl.col("date").is_between(window.start, window.end), None
+    if window.rows.kind == "chronological":
+        cuts = window.rows.cuts(exposures.filter(inside).select("exposed_at").collect().to_series())
+    return pl.when(inside).then(window.rows.of_row(cuts))
 
 
 def num_rows(table: pl.LazyFrame) -> int:

@@ -1,61 +1,26 @@
-"""Statistics of every entity's exposures on the trailing days: snapshots at the start of each local day, and updates.
+"""Statistics of every entity's exposures before a local day began: what may be known at any moment of that day.
 
-A snapshot of day D describes what was over before D began, so it is what a model may know at any moment of D. Each
-day's snapshot is computed from the rows of the longest trailing window alone: a new day costs a day. Updates follow
-each exposure: the freshest there can be, for stores that are fed by a stream.
+A snapshot is made from sums of whole days (`sums.py`): those of the trailing windows, and one running sum of all days
+before. A new day costs a day, whatever the history.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 
+import numpy as np
 import polars as pl
 
 from watchline.data.schema import TIMESTAMP
+from watchline.feature_store import sums
+from watchline.feature_store.groups import ALL_TIME, GROUPS, Group, Plan, suffix
+from watchline.feature_store.sums import Sums
 
 TIME = "event_timestamp"  # when a snapshot becomes known: the start of its local day
 
-# Long plays are cut before they are averaged: one day-long play would move an entity's mean for a week.
-_CAP_S = 600.0
-_CAP_RATIO = 5.0
-
-_KNOWN = "known_at"
-
-_WATCH = pl.col("watch_time_s")
-
-# What is kept of an entity's exposures in one trailing window; the median fits MAE, the mean of log1p fits ranking.
-STATISTICS: dict[str, pl.Expr] = {
-    "exposures": pl.len().cast(pl.Int64),
-    "watch_mean": _WATCH.clip(upper_bound=_CAP_S).mean(),
-    "watch_median": _WATCH.median(),
-    "log_mean": _WATCH.log1p().mean(),
-    "ratio_mean": (_WATCH / pl.col("duration_s")).clip(upper_bound=_CAP_RATIO).mean(),
-    "skip_rate": (_WATCH == 0).mean(),
-    "completion_rate": (pl.col("duration_s") <= _WATCH).mean(),
-}
-
-
-@dataclass(frozen=True)
-class Group:
-    """An entity, or a pair of entities, that statistics are kept for. Columns are `{prefix}_{statistic}_{days}d`."""
-
-    name: str
-    keys: tuple[str, ...]
-    prefix: str
-    pair: bool = False
-
-
-# name = Feast view = folder under sources/
-GROUPS = (
-    Group("user_stats", ("user_id",), "user"),
-    Group("video_stats", ("video_id",), "video"),
-    Group("author_stats", ("author_id",), "author"),
-    Group("user_surface_stats", ("user_id", "surface"), "user_surface", pair=True),
-    Group("video_surface_stats", ("video_id", "surface"), "video_surface", pair=True),
-    Group("user_topic_stats", ("user_id", "topic"), "user_topic", pair=True),
-)
+# (days before the snapshot's day, sums of what became known on that day), by group
+History = Mapping[str, Sequence[tuple[int, Sums]]]
 
 
 def known_at(utc_offset_hours: float) -> pl.Expr:
@@ -79,66 +44,80 @@ def start_of_day(day: date, utc_offset_hours: float) -> datetime:
     return datetime.combine(day, time(), UTC) - timedelta(hours=utc_offset_hours)
 
 
-def snapshots(
-    exposures: pl.DataFrame, days: Sequence[date], windows: dict[str, Sequence[int]], utc_offset_hours: float
-) -> Iterator[tuple[date, dict[str, pl.DataFrame]]]:
-    """For each of `days` a table per group: keys, TIME and statistics, sorted by key.
-
-    `exposures` needs the keys of every group, `exposed_at`, `date`, `watch_time_s`, `duration_s`; `windows` gives the
-    trailing days of each group by name. An entity has a row on each day that has history in its longest window.
-    """
-    rows = _known(exposures, utc_offset_hours)
-    longest = max(max(of_group) for of_group in windows.values())
-    for day in days:
-        age = (pl.lit(day) - local_day(_KNOWN, utc_offset_hours)).dt.total_days()
-        history = rows.with_columns(age.alias("age")).filter(pl.col("age").is_between(1, longest))
-        moment = pl.lit(start_of_day(day, utc_offset_hours)).cast(TIMESTAMP)
-        yield day, {group.name: _of_group(history, group, windows[group.name], moment) for group in GROUPS}
-
-
-def updates(
-    exposures: pl.DataFrame, windows: dict[str, Sequence[int]], utc_offset_hours: float
+def snapshot(
+    day: date, history: History, running: Mapping[str, Sums], plan: Plan, utc_offset_hours: float
 ) -> dict[str, pl.DataFrame]:
-    """Per group the statistics as they are after each exposure is over, in the columns of `snapshots`.
+    """A table per group: keys, TIME and statistics as of the start of `day`, sorted by key.
 
-    A row's TIME is a microsecond after the exposure became known: a join as of that very moment does not see it. The
-    trailing windows are of 24 hours a day and end at the exposure. Sorted by TIME, then key.
+    `running` holds the sums of everything known before `day`, for the groups in `plan.all_time`. An entity has a row
+    when it has exposures in its longest window; a pair needs `plan.pair_min_exposures` of them.
     """
-    rows = _known(exposures, utc_offset_hours).sort(_KNOWN, maintain_order=True)
-    return {group.name: _updates_of_group(rows, group, windows[group.name]) for group in GROUPS}
+    moment = pl.lit(start_of_day(day, utc_offset_hours)).cast(TIMESTAMP).alias(TIME)
+    shares: dict[str, tuple[pl.DataFrame, dict[int, np.ndarray]]] = {}
+    tables = {}
+    for group in GROUPS:
+        keys, of_window = _in_windows(history[group.name], running.get(group.name), group, plan)
+        of_parent = {window: _prior(group, keys, window, of_window, shares) for window in of_window}
+        of_each = {w: sums.per_exposure(of_window[w], of_parent[w], plan.strength) for w in of_window}
+        if not group.pair:
+            shares[group.name] = keys, of_each
+        counted = {w: (of_window[w][:, 0], of_each[w]) for w in plan.windows[group.name]}
+        tables[group.name] = table_of(keys.with_columns(moment), group, counted, plan)
+    return tables
 
 
-def _known(exposures: pl.DataFrame, utc_offset_hours: float) -> pl.DataFrame:
-    return exposures.with_columns(known_at(utc_offset_hours).cast(TIMESTAMP).alias(_KNOWN))
+def table_of(
+    rows: pl.DataFrame, group: Group, counted: Mapping[int, tuple[np.ndarray, np.ndarray]], plan: Plan
+) -> pl.DataFrame:
+    """`rows` (keys and time) with the statistics of each window, given its counts (E,) and sums per exposure (E, C).
+
+    Rows without exposures in any of the group's windows are left out.
+    """
+    columns: list[pl.Series] = []
+    for window, (count, shares) in counted.items():
+        name = f"{group.prefix}_{{}}_{suffix(window)}".format
+        columns.append(pl.Series(name("exposures"), count, dtype=pl.Int64))
+        columns += [
+            pl.Series(name(statistic), values, dtype=pl.Float64, nan_to_null=True)
+            for statistic, values in sums.statistics(shares).items()
+        ]
+    most = np.max([count for count, _ in counted.values()], axis=0, initial=0)
+    return rows.hstack(columns).filter(pl.Series(most >= (plan.pair_min_exposures if group.pair else 1)))
 
 
-def _statistics(group: Group, window: int) -> list[pl.Expr]:
-    return [expression.alias(f"{group.prefix}_{name}_{window}d") for name, expression in STATISTICS.items()]
+def _in_windows(
+    history: Sequence[tuple[int, Sums]], running: Sums | None, group: Group, plan: Plan
+) -> tuple[pl.DataFrame, dict[int, np.ndarray]]:
+    """Entities of the group, and their sums (E, C) in each window that is needed."""
+    needed = plan.needed(group)
+    keys = sums.union_of_keys([part.keys for _, part in history] + ([running.keys] if running else []))
+    total = np.zeros((len(keys), sums.width(group.binned)), dtype=np.int64)
+    of_window = {}
+    by_age = sorted(history, key=lambda entry: entry[0])
+    for window in needed:
+        if window == ALL_TIME:
+            assert running is not None
+            everything = np.zeros_like(total)
+            everything[sums.positions(running.keys, keys)] = running.values
+            of_window[window] = everything
+            continue
+        while by_age and by_age[0][0] <= window:
+            part = by_age.pop(0)[1]
+            total[sums.positions(part.keys, keys)] += part.values
+        of_window[window] = total.copy()
+    return keys, of_window
 
 
-def _updates_of_group(rows: pl.DataFrame, group: Group, windows: Sequence[int]) -> pl.DataFrame:
-    keys = list(group.keys)
-    moments = [*keys, _KNOWN]
-    table: pl.DataFrame | None = None
-    for window in sorted(windows, reverse=True):
-        trailing = rows.drop_nulls(keys).rolling(_KNOWN, period=f"{window}d", group_by=keys, closed="right")
-        # Exposures that became known at the same moment have the same window: one row stands for them.
-        part = trailing.agg(_statistics(group, window)).unique(moments, keep="last", maintain_order=True)
-        table = part if table is None else table.join(part, on=moments, how="left", maintain_order="left")
-    assert table is not None
-    just_after = (pl.col(_KNOWN) + timedelta(microseconds=1)).alias(TIME)
-    return table.sort(_KNOWN, *keys).select(*keys, just_after, pl.exclude(moments))
-
-
-def _of_group(history: pl.DataFrame, group: Group, windows: Sequence[int], moment: pl.Expr) -> pl.DataFrame:
-    keys = list(group.keys)
-    known = history.drop_nulls(keys)
-    table: pl.DataFrame | None = None
-    for window in sorted(windows, reverse=True):
-        part = known.filter(pl.col("age") <= window).group_by(keys, maintain_order=True).agg(_statistics(group, window))
-        table = part if table is None else table.join(part, on=keys, how="left", maintain_order="left")
-    assert table is not None
-    counts = [f"{group.prefix}_exposures_{window}d" for window in windows]
-    return (
-        table.sort(keys).select(*keys, moment.alias(TIME), pl.exclude(keys)).with_columns(pl.col(counts).fill_null(0))
-    )
+def _prior(
+    group: Group,
+    keys: pl.DataFrame,
+    window: int,
+    of_window: Mapping[int, np.ndarray],
+    shares: Mapping[str, tuple[pl.DataFrame, Mapping[int, np.ndarray]]],
+) -> np.ndarray:
+    """The parent's sums per exposure for every entity, (E, C) or (1, C); zeros where nobody was exposed."""
+    if group.parent is None:
+        # Sums of all entities: of all exposures that have the entity (an author may be unknown).
+        return np.nan_to_num(sums.per_exposure(of_window[window].sum(axis=0, keepdims=True)))
+    parents, of_parent = shares[group.parent]
+    return np.nan_to_num(of_parent[window][sums.positions(keys, parents), : sums.width(group.binned)])

@@ -1,21 +1,26 @@
-"""Writing the feature sources: one folder of daily snapshots per group of statistics, one file per profile."""
+"""Writing the feature sources: one folder of daily statistics per group, one file per profile."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 from pydantic import Field, field_validator
 
 from watchline.config import Config
-from watchline.data.tables import write_parquet
+from watchline.data.day_cache import DayCache, fetch
+from watchline.data.tables import read_parquet, write_parquet
+from watchline.feature_store.groups import ALL_TIME, GROUPS, Plan
+from watchline.feature_store.history import Exposures, History
 from watchline.feature_store.profiles import first_tag, user_profiles, video_profiles
-from watchline.feature_store.snapshots import GROUPS, TIME, local_day, snapshots, updates
-
-_NEEDED = ["exposure_id", "user_id", "video_id", "exposed_at", "date", "surface", "watch_time_s", "duration_s"]
+from watchline.feature_store.snapshots import snapshot
+from watchline.feature_store.sums import Sums
+from watchline.feature_store.updates import updates
 
 
 class FeaturesConfig(Config):
@@ -23,6 +28,10 @@ class FeaturesConfig(Config):
 
     windows: list[int] = Field(min_length=1, description="trailing local days of user, video and author statistics")
     pair_windows: list[int] = Field(min_length=1, description="trailing local days of statistics of pairs of entities")
+    all_time: bool = Field(description="also statistics of users, videos and authors since the source's first day")
+    pair_all_time: bool = Field(description="also statistics of pairs since the source's first day")
+    pair_min_exposures: int = Field(ge=1, description="exposures in its longest window that a pair needs for a row")
+    shrinkage: float = Field(ge=0, description="exposures of the parent that each entity's own are joined by")
     freshness: Literal["daily", "event"] = Field(
         description="statistics as of the start of the local day, or also after each exposure that is over"
     )
@@ -41,37 +50,86 @@ class FeaturesConfig(Config):
             raise ValueError("whole days, at least 1, ascending and distinct")
         return windows
 
+    @property
+    def plan(self) -> Plan:
+        """The windows of every group."""
+        entity = [*self.windows, *[ALL_TIME] * self.all_time]
+        pair = [*self.pair_windows, *[ALL_TIME] * self.pair_all_time]
+        windows = {group.name: pair if group.pair else entity for group in GROUPS}
+        return Plan(windows, self.shrinkage, self.pair_min_exposures)
 
-def write_sources(
-    exposures: pl.DataFrame,
-    users: pl.DataFrame,
-    videos: pl.DataFrame,
-    days: Sequence[date],
-    utc_offset_hours: float,
-    config: FeaturesConfig,
-    out: Path,
-) -> dict[str, int]:
-    """Write `out`/NAME/DAY.parquet for every group and day, and the profiles; returns rows per source.
 
-    `exposures` are clean rows of every day of the source, `days` the local days that get a snapshot.
-    """
-    keyed = exposures.join(
-        videos.select("video_id", "author_id", first_tag("tags").alias("topic")),
-        on="video_id",
-        how="left",
-        maintain_order="left",
-    )
-    windows = {group.name: config.pair_windows if group.pair else config.windows for group in GROUPS}
-    rows = dict.fromkeys((group.name for group in GROUPS), 0)
-    later = updates(keyed, windows, utc_offset_hours) if config.freshness == "event" else {}
-    for day, tables in snapshots(keyed, days, windows, utc_offset_hours):
-        for name, table in tables.items():
-            if name in later:
-                of_day = later[name].filter(local_day(TIME, utc_offset_hours) == day)
-                table = pl.concat([table, of_day])
-            write_parquet(table, out / name / f"{day.isoformat()}.parquet")
-            rows[name] += table.height
+def keys_of_videos(videos: pl.DataFrame) -> pl.DataFrame:
+    """What an exposure reaches through its video: author and topic (the first tag)."""
+    return videos.select("video_id", "author_id", first_tag("tags").alias("topic"))
+
+
+def write_profiles(users: pl.DataFrame, videos: pl.DataFrame, out: Path) -> dict[str, int]:
+    """Write `out`/user_profile.parquet and video_profile.parquet; returns rows per source."""
+    rows = {}
     for name, table in (("user_profile", user_profiles(users)), ("video_profile", video_profiles(videos))):
         write_parquet(table, out / f"{name}.parquet")
         rows[name] = table.height
     return rows
+
+
+class Statistics:
+    """The statistics of every day, each made once; `exposures` are clean rows of every day of the source."""
+
+    def __init__(self, exposures: Exposures, config: FeaturesConfig, cache: DayCache) -> None:
+        self.exposures, self._config, self._cache = exposures, config, cache
+        self.num_made = 0
+        self._history = History(exposures, cache)
+        self._plan = config.plan
+
+    def inputs(self, day: date) -> dict[str, Any]:
+        """What the statistics of a day depend on: the files and the parameters."""
+        event = self._config.freshness == "event"
+        last = day if event else day - timedelta(days=1)
+        # Trailing windows of updates are of 24 hours a day: they reach into one day more.
+        first = date.min if self._plan.all_time else day - timedelta(days=self._plan.longest + event)
+        dates = [other for other in self._history.dates_between(first, last) if other <= day]
+        parameters = self._config.model_dump(exclude={"online_sample", "label"})
+        return {"statistics": day, "parameters": parameters, **self._history.files(dates)}
+
+    def entry(self, day: date) -> Path:
+        """Folder with NAME.parquet of every group: the day's snapshot and, event-fresh, its updates; and rows.json."""
+        running = self._history.running(day, self._plan.all_time) if self._plan.all_time else None
+        return self._cache.entry(self.inputs(day), partial(self._make, day, running))
+
+    def write(self, days: Sequence[date], out: Path) -> dict[str, int]:
+        """Write `out`/NAME/DAY.parquet for every group and each of `days`; returns rows per group."""
+        rows = dict.fromkeys((group.name for group in GROUPS), 0)
+        for day in days:
+            entry = self.entry(day)
+            for name, count in json.loads((entry / "rows.json").read_text()).items():
+                fetch(entry, f"{name}.parquet", out / name / f"{day.isoformat()}.parquet")
+                rows[name] += count
+        return rows
+
+    def _make(self, day: date, running_dir: Path | None, out: Path) -> None:
+        self.num_made += 1
+        running = {
+            name: Sums.from_frame(read_parquet(running_dir / f"{name}.parquet"))
+            for name in self._plan.all_time
+            if running_dir
+        }
+        ages = range(1, self._plan.longest + 1)
+        days = [(age, day - timedelta(days=age)) for age in ages]
+        trailing = {
+            group.name: [(age, self._history.known_on(group.name, moment, moment)) for age, moment in days]
+            for group in GROUPS
+        }
+        offset = self.exposures.utc_offset_hours
+        tables = snapshot(day, trailing, running, self._plan, offset)
+        if self._config.freshness == "event":
+            later = updates(self._recent(day), day, running, self._plan, offset)
+            tables = {name: pl.concat([table, later[name]]) for name, table in tables.items()}
+        for name, table in tables.items():
+            write_parquet(table, out / f"{name}.parquet")
+        (out / "rows.json").write_text(json.dumps({name: table.height for name, table in tables.items()}))
+
+    def _recent(self, day: date) -> pl.DataFrame:
+        """Exposures that became known on the day or in the trailing windows before it."""
+        dates = self._history.dates_between(day - timedelta(days=self._plan.longest + 1), day)
+        return self.exposures.read([other for other in dates if other <= day] or self.exposures.days[:1])

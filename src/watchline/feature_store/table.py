@@ -1,17 +1,20 @@
-"""The feature table on disk: which column is what, a file per local day, null shares for the report."""
+"""The feature table: which column is what, and the counts of each of its days for the report."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import Self
 
 import polars as pl
 import polars.selectors as cs
 
 from watchline.data.columns import Columns
 from watchline.data.splits import Window
-from watchline.data.tables import day_path, write_parquet
-from watchline.feature_store.snapshots import GROUPS
+from watchline.feature_store.groups import GROUPS
 
 WATCH_TIME = "watch_time_s"
 KEYS = ("exposure_id", "user_id", "video_id", "exposed_at", "date", "is_random")
@@ -66,10 +69,38 @@ def columns_of(table: pl.DataFrame, label: str) -> Columns:
     return Columns(label, KEYS, tuple(codes), tuple(name for name in table.columns if name not in known))
 
 
-def write_table(table: pl.DataFrame, columns: Columns, utc_offset_hours: float, out: Path) -> None:
-    """Write `out`/table, a file per local day with rows in the table's order, and `out`/schema.json."""
-    for (day,), rows in table.group_by("date", maintain_order=True):
-        write_parquet(rows, day_path(out / "table", day))  # type: ignore[arg-type]
+@dataclass(frozen=True)
+class DayCounts:
+    """What the report says of one day's rows; every count is of exposures."""
+
+    day: date
+    rows: int
+    nulls: dict[str, int]  # feature -> rows without a value
+    history: dict[str, int]  # group of statistics -> rows whose entity has a row of statistics
+
+    @classmethod
+    def of(cls, day: date, table: pl.DataFrame, columns: Columns) -> Self:
+        """Count the day's rows of the feature table."""
+        nulls = {name: table[name].null_count() for name in (*columns.categorical, *columns.numeric)}
+        counted = {}
+        for group in GROUPS:
+            column = next(name for name in table.columns if name.startswith(f"{group.prefix}_exposures_"))
+            counted[group.name] = len(table) - nulls[column]
+        return cls(day, len(table), nulls, counted)
+
+    def write(self, path: Path) -> None:
+        """Write JSON that `read` reads."""
+        path.write_text(json.dumps({"rows": self.rows, "nulls": self.nulls, "history": self.history}))
+
+    @classmethod
+    def read(cls, day: date, path: Path) -> Self:
+        """Read what `write` wrote."""
+        values = json.loads(path.read_text())
+        return cls(day, values["rows"], values["nulls"], values["history"])
+
+
+def write_schema(columns: Columns, utc_offset_hours: float, path: Path) -> None:
+    """Write schema.json."""
     schema = {
         "label": columns.label,
         "keys": columns.keys,
@@ -77,32 +108,25 @@ def write_table(table: pl.DataFrame, columns: Columns, utc_offset_hours: float, 
         "numeric": columns.numeric,
         "utc_offset_hours": utc_offset_hours,
     }
-    (out / "schema.json").write_text(json.dumps(schema, indent=2) + "\n")
+    path.write_text(json.dumps(schema, indent=2) + "\n")
 
 
-def null_shares(table: pl.DataFrame, columns: Columns, window: Window) -> pl.DataFrame:
-    """A row per feature: its name, its null share over the window, and one column per split of the window."""
-    features = [*columns.categorical, *columns.numeric]
-    by_split = (
-        table.with_columns(window.of_day().alias("split"))
-        .drop_nulls("split")
-        .group_by("split")
-        .agg(pl.col(features).null_count(), pl.len().alias("rows"))
-    )
+def null_shares(counts: Sequence[DayCounts], window: Window) -> pl.DataFrame:
+    """A row per feature: its name, its null share over all days, and one column per split of the window."""
+    of_column = {"all": list(counts)}
+    for split, (first, last) in window.ranges.items():
+        of_column[split] = [count for count in counts if first <= count.day <= last]
+    features = list(counts[0].nulls)
     shares = pl.DataFrame({"feature": features})
-    for split in window.ranges:
-        counts = by_split.filter(pl.col("split") == split)
-        num_rows = counts["rows"].sum()
-        nulls = [counts[name].sum() / num_rows if num_rows else 0.0 for name in features]
-        shares = shares.with_columns(pl.Series(split, nulls, dtype=pl.Float64))
-    overall = [table[name].null_count() / max(len(table), 1) for name in features]
-    return shares.insert_column(1, pl.Series("all", overall, dtype=pl.Float64))
+    for name, days in of_column.items():
+        num_rows = max(sum(day.rows for day in days), 1)
+        nulls = [sum(day.nulls[feature] for day in days) / num_rows for feature in features]
+        shares = shares.with_columns(pl.Series(name, nulls, dtype=pl.Float64))
+    return shares
 
 
-def coverage_by_day(table: pl.DataFrame) -> pl.DataFrame:
+def coverage_by_day(counts: Sequence[DayCounts]) -> pl.DataFrame:
     """A row per day: rows, and for each group of statistics the share of exposures with history (0 to 1)."""
-    counts = {}
-    for group in GROUPS:
-        column = next(name for name in table.columns if name.startswith(f"{group.prefix}_exposures_"))
-        counts[group.name] = pl.col(column).is_not_null().mean()
-    return table.group_by("date").agg(pl.len().alias("rows"), **counts).sort("date")
+    rows = {"date": [count.day for count in counts], "rows": [count.rows for count in counts]}
+    shares = {group.name: [count.history[group.name] / max(count.rows, 1) for count in counts] for group in GROUPS}
+    return pl.DataFrame({**rows, **shares})

@@ -16,17 +16,33 @@ import polars as pl
 
 from watchline.config import ConfigError, load_section
 from watchline.data.columns import Columns
+from watchline.data.day_cache import DayCache, code_digest
 from watchline.data.screening import Source
 from watchline.data.splits import Window
-from watchline.data.tables import days_on_disk, history, read_days, read_parquet
-from watchline.feature_store.snapshots import GROUPS, start_of_day
-from watchline.feature_store.sources import FeaturesConfig, write_sources
-from watchline.feature_store.table import columns_of, coverage_by_day, labelled, null_shares, write_table
+from watchline.data.tables import days_on_disk, read_days, read_parquet
+from watchline.feature_store.groups import GROUPS
+from watchline.feature_store.history import Exposures
+from watchline.feature_store.snapshots import start_of_day
+from watchline.feature_store.sources import FeaturesConfig, Statistics, keys_of_videos, write_profiles
+from watchline.feature_store.table import coverage_by_day, labelled, null_shares
 from watchline.report import Facts, Page, Table, Text, Verdict, charts, write_json
 from watchline.stages import log, run_stage
 
 if TYPE_CHECKING:
     from watchline.feature_store.online import Parity
+
+
+CACHE = Path("runs/cache/features")  # outside the outputs, which DVC removes before the stage runs
+# Parts of the package that the cached days depend on.
+CODE = (
+    "feature_store",
+    "data/columns.py",
+    "data/rules.py",
+    "data/schema.py",
+    "data/splits.py",
+    "data/tables.py",
+    "stages/features.py",
+)
 
 
 @dataclass(frozen=True)
@@ -60,37 +76,40 @@ def build(tables: Path, repo: Path, out: Path, config: FeaturesConfig, window: W
     """Sources, table and schema into `out`, and the online store where the repository says."""
     offset_hours = Source.read(tables / "source.json").utc_offset_hours
     days = days_to_join(tables / "exposures", window)
-    exposures = read_days(tables / "exposures", days)
-    log(f"{len(exposures):,} exposures on {len(days)} days, {days[0]} to {days[-1]}")
-    request = labelled(exposures, config.label)
+    labelled(read_days(tables / "exposures", days[:1]), config.label)  # a wrong label shows before the work
     users, videos = (read_parquet(tables / f"{name}.parquet") for name in ("users", "videos"))
+    exposures = Exposures(tables / "exposures", days, keys_of_videos(videos), offset_hours, window)
+    cache = DayCache(CACHE, code_digest(*CODE))
+    statistics = Statistics(exposures, config, cache)
     # One snapshot more than there are days: what is known when the day after the last one begins.
     next_day = days[-1] + timedelta(days=1)
-    source_rows = write_sources(
-        history(exposures, window), users, videos, [*days, next_day], offset_hours, config, out / "sources"
-    )
-    log(f"{sum(source_rows.values()):,} feature rows in {len(source_rows)} sources")
+    source_rows = statistics.write([*days, next_day], out / "sources") | write_profiles(users, videos, out / "sources")
+    made = statistics.num_made
+    log(f"{sum(source_rows.values()):,} feature rows in {len(source_rows)} sources; {made} days made anew")
 
     # Feast takes seconds to import; a wrong parameter or a missing file shows before that.
-    from watchline.feature_store.join import join
+    from watchline.feature_store.joined_days import JoinedDays
     from watchline.feature_store.materialise import materialise
     from watchline.feature_store.online import compare, evenly
     from watchline.feature_store.repository import open_store
 
+    with JoinedDays(repo, tables, out / "sources", statistics, config.label) as joined:
+        counts = joined.write(days, out, cache)
+    columns = Columns.read(out / "schema.json")
+    num_rows = sum(count.rows for count in counts)
+    log(f"{num_rows:,} rows: {len(columns.categorical)} categorical, {len(columns.numeric)} numeric features")
     with open_store(repo, out, keep_state=True) as store:
-        table = join(store, request, offset_hours)
-        columns = columns_of(table, config.label)
-        write_table(table, columns, offset_hours, out)
-        log(f"{len(table):,} rows: {len(columns.categorical)} categorical, {len(columns.numeric)} numeric features")
         moment = start_of_day(next_day, offset_hours)
         online = materialise(store, moment)
-        parity = compare(store, evenly(exposures, config.online_sample), moment, offset_hours)
+        keys = read_days(tables / "exposures", days, ["user_id", "video_id", "surface"])
+        parity = compare(store, evenly(keys, config.online_sample), moment, offset_hours)
     online_rows = {view: filled.rows for view, filled in online.items()}
     changed = sum(filled.written + filled.removed for filled in online.values())
     log(f"{sum(online_rows.values()):,} entities online, {changed:,} of them new, changed or gone since the last run")
     log(f"{parity.share:.2%} of {parity.values:,} online values as offline")
-    nulls, coverage = null_shares(table, columns, window), coverage_by_day(table)
-    return Built(columns, len(table), days, source_rows, online_rows, nulls, coverage, parity)
+    cache.close()
+    nulls, coverage = null_shares(counts, window), coverage_by_day(counts)
+    return Built(columns, num_rows, days, source_rows, online_rows, nulls, coverage, parity)
 
 
 def days_to_join(directory: Path, window: Window) -> list[date]:
