@@ -53,7 +53,7 @@ def test_rows_out_equal_rows_in_order_kept_whatever_the_order(store_dirs, exposu
 
 def test_a_row_gets_the_snapshot_of_its_day_computed_by_hand(tables, joined):
     everything = read_exposures(tables)
-    row = joined.filter(pl.col("user_exposures_7d").is_not_null()).row(-1, named=True)
+    row = joined.drop_nulls("user_exposures_7d").sort("user_exposures_7d", "exposure_id").row(-1, named=True)
     past = everything.filter(pl.col("user_id") == row["user_id"], pl.col("date") < row["date"])
     assert len(past) > 1
     assert row["user_exposures_7d"] == len(past)
