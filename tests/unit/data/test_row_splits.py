@@ -6,13 +6,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from pipelines.params import compose_params
 from tests.helpers.canonical import small_config
 from tests.helpers.kuairand_files import exposures_of
-from watchline.config import ConfigError, parse
+from watchline.config import ConfigError, load_section, parse
 from watchline.data.splits import Window
 from watchline.data.synthetic.source import read
 from watchline.data.tables import day_path, history, read_split, with_split, write_parquet
 
+ROOT = Path(__file__).resolve().parents[3]
 DAYS = {"end": date(2024, 3, 5), "eval_days": 1, "finetune_days": 1, "valid_days": 1, "train_days": 1}
 RANDOM = {"kind": "random", "valid_share": 0.1, "eval_share": 0.2}
 CHRONOLOGICAL = {"kind": "chronological", "valid_share": 0.1, "eval_share": 0.1}
@@ -142,6 +144,14 @@ def test_by_day_every_row_is_history_and_columns_can_be_chosen(table, exposures)
     assert history(exposures.lazy(), window()) is None
     assert read_split(table, window(), "eval", ["user_id"]).columns == ["user_id"]
     assert read_split(table, window(), "eval")["date"].unique().to_list() == [date(2024, 3, 5)]
+
+
+@pytest.mark.parametrize("name", ["kuairec_random_811", "kuairec_chrono_clip60", "kuairec_big_to_small"])
+def test_published_splits_of_kuairec_take_every_day_of_it(name, tmp_path):
+    path = compose_params(ROOT, [f"experiment={name}"], tmp_path / "params.yaml")
+    taken = load_section(Window, "window", path)
+    assert (taken.start, taken.end) == (date(2020, 7, 5), date(2020, 9, 5))
+    assert taken.rows is not None
 
 
 @pytest.mark.parametrize(
