@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -14,15 +14,15 @@ from tests.helpers.canonical import write_canonical
 from tests.helpers.clean import LIMITS, ROOT
 from watchline.config import parse
 from watchline.data import rules
+from watchline.data.day_cache import DayCache
 from watchline.data.schema import EXPOSURE_ID, EXPOSURES, SORT_KEY
 from watchline.data.screening import Source, screen_tables
 from watchline.data.sources import kuairand
 from watchline.data.sources.writing import write_source
 from watchline.data.splits import Window
 from watchline.data.tables import day_path, days_on_disk, read_days, read_parquet
-from watchline.feature_store.profiles import first_tag
-from watchline.feature_store.snapshots import GROUPS
-from watchline.feature_store.snapshots import snapshots as in_polars
+from watchline.feature_store.groups import GROUPS
+from watchline.feature_store.sources import keys_of_videos
 
 pytest.importorskip("pyspark", reason="pyspark is not installed: `make test-spark`")
 
@@ -30,7 +30,6 @@ from watchline.spark import row_rules, statistics
 from watchline.spark.kernels import spark_schema, to_polars
 
 EXCERPT = ROOT.parent / "shared/data/kuairand-pure-10d"
-WINDOWS = {group.name: [7] if group.pair else [1, 3, 7] for group in GROUPS}
 BUCKETS = 5
 
 
@@ -75,7 +74,8 @@ def screened(ingest, tmp_path_factory):
     """The screening of Polars, and the folder it wrote."""
     days, out = days_on_disk(ingest / "exposures"), tmp_path_factory.mktemp("clean")
     window = Window(end=days[-1], eval_days=1, finetune_days=0, valid_days=1, train_days=1)
-    return screen_tables(ingest, out, LIMITS, window, Source.read(ingest / "source.json"), 10**7), out
+    cache = DayCache(tmp_path_factory.mktemp("cache"), "code")
+    return screen_tables(ingest, out, LIMITS, window, Source.read(ingest / "source.json"), 10**7, cache=cache), out
 
 
 def rules_of(ingest: Path, clean: Path) -> list[rules.RowRule]:
@@ -98,32 +98,28 @@ def test_the_same_rows_are_clean_and_quarantined_with_the_same_rules_counts_and_
     assert_frame_equal(clean, expected)
     order = [*SORT_KEY, "date", "rules"]
     quarantined = to_polars(ours.quarantined, row_rules.SCREENED).sort(order)
-    assert_frame_equal(quarantined, theirs.quarantined["exposures"].select(quarantined.columns).sort(order))
+    assert_frame_equal(
+        quarantined, pl.concat(theirs.quarantined_rows("exposures")).select(quarantined.columns).sort(order)
+    )
     assert row_rules.rows_by_day(ours.clean) == dict(expected.group_by("date").len().rows())
 
 
-def test_snapshots_have_the_statistics_of_polars(spark, ingest, screened):
+def test_the_sums_of_every_day_are_those_of_polars(spark, ingest, screened):
     _, clean_dir = screened
     offset = Source.read(ingest / "source.json").utc_offset_hours
     days = days_on_disk(clean_dir / "exposures")
-    videos = read_parquet(clean_dir / "videos.parquet").select(
-        "video_id", "author_id", first_tag("tags").alias("topic")
-    )
-    exposures = read_days(clean_dir / "exposures", days)
-    with_keys = exposures.join(videos, on="video_id", how="left", maintain_order="left")
+    videos = keys_of_videos(read_parquet(clean_dir / "videos.parquet"))
+    with_keys = read_days(clean_dir / "exposures", days).join(videos, on="video_id", how="left", maintain_order="left")
     on_spark = statistics.keyed(
         spark.read.parquet(*(str(day_path(clean_dir / "exposures", day)) for day in days)),
         spark.createDataFrame(videos.to_arrow(compat_level=pl.CompatLevel.oldest()), spark_schema(videos.schema)),
     )
-    asked: list[date] = [days[2], days[-1] + timedelta(days=1)]
-    for (day, theirs), (_, ours) in zip(
-        in_polars(with_keys, asked, WINDOWS, offset), statistics.snapshots(on_spark, asked, WINDOWS, offset, BUCKETS)
-    ):
-        for group in GROUPS:
-            expected = theirs[group.name]
-            found = to_polars(ours[group.name], expected.schema).sort(group.keys)
-            assert len(expected) > 0, (day, group.name)
-            assert_frame_equal(found, expected, rel_tol=1e-12, abs_tol=1e-12)
+    ours = statistics.sums_by_day(on_spark, offset, BUCKETS)
+    for group in GROUPS:
+        expected = statistics.in_polars(with_keys, group, offset)
+        found = to_polars(ours[group.name], expected.schema).sort(statistics.DAY, *group.keys)
+        assert len(expected) > 0, group.name
+        assert_frame_equal(found, expected)
 
 
 def test_a_type_that_no_canonical_table_has_is_named():

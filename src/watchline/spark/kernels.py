@@ -50,10 +50,13 @@ def local_session(cores: int = 2, memory: str = "2g") -> SparkSession:
 
 
 def spark_schema(schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> st.StructType:
-    """The Spark types of Polars columns; raises ValueError for a type that the canonical tables do not have."""
+    """The Spark types of Polars columns; raises ValueError for a type that the tables do not have."""
     fields = []
     for name, dtype in schema.items():
         kind = dtype if isinstance(dtype, type) else type(dtype)
+        if dtype == pl.List(pl.Int64):
+            fields.append(st.StructField(name, st.ArrayType(st.LongType())))
+            continue
         if kind not in _TYPES:
             raise ValueError(f"{name}: {dtype} has no Spark type; there are {', '.join(map(str, _TYPES))}")
         fields.append(st.StructField(name, _TYPES[kind]))
@@ -76,7 +79,9 @@ def grouped(rows: DataFrame, keys: list[str], buckets: int, kernel: Kernel, sche
 
 
 def _plain(field: pa.Field) -> pa.Field:
-    """The field with Spark's strings, which have 32-bit offsets."""
+    """The field with Spark's strings and lists, which have 32-bit offsets."""
+    if pa.types.is_large_list(field.type):
+        return field.with_type(pa.list_(field.type.value_type))
     return field.with_type(pa.string()) if pa.types.is_large_string(field.type) else field
 
 

@@ -1,22 +1,20 @@
-"""Daily statistics on Spark: the snapshots of `feature_store.snapshots`, computed entity by entity."""
+"""Daily statistics on Spark: what every day adds to the mergeable sums of `feature_store.sums`, entity by entity."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
 
 import polars as pl
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
 
-from watchline.data.schema import EXPOSURES, SORT_KEY
-from watchline.feature_store.snapshots import GROUPS, Group
-from watchline.feature_store.snapshots import snapshots as in_polars
+from watchline.data.schema import EXPOSURES
+from watchline.feature_store import sums
+from watchline.feature_store.groups import GROUPS, Group
+from watchline.feature_store.snapshots import known_at, local_day
 from watchline.spark.kernels import grouped
 
 _KEYS: dict[str, type[pl.DataType]] = {"author_id": pl.Int64, "topic": pl.String}  # reached through the video
 NEEDED = ("user_id", "video_id", "surface", "exposed_at", "date", "watch_time_s", "duration_s")
-_ORDER = [name for name in SORT_KEY if name in NEEDED]
+DAY = "known_day"
 
 
 def keyed(exposures: DataFrame, videos: DataFrame) -> DataFrame:
@@ -24,37 +22,25 @@ def keyed(exposures: DataFrame, videos: DataFrame) -> DataFrame:
     return exposures.select(*NEEDED).join(sf.broadcast(videos.select("video_id", *_KEYS)), on="video_id", how="left")
 
 
-def snapshots(
-    exposures: DataFrame,
-    days: Sequence[date],
-    windows: Mapping[str, Sequence[int]],
-    utc_offset_hours: float,
-    buckets: int,
-) -> Iterator[tuple[date, dict[str, DataFrame]]]:
-    """As `feature_store.snapshots.snapshots`, on Spark and in no order; `exposures` are those of `keyed`.
+def sums_by_day(exposures: DataFrame, utc_offset_hours: float, buckets: int) -> dict[str, DataFrame]:
+    """Per group its keys, DAY (when the exposures became known) and `sums`, a list of integers; in no order.
 
-    The rows of an entity come together in one of `buckets` sets. Values equal the Polars ones up to the order in which
-    a mean's values are added: 1e-12 of the value.
+    `exposures` are those of `keyed`; the rows of an entity come together in one of `buckets` sets. Integers add up to
+    the same in any order, so the result equals that of Polars.
     """
-    for day in days:
-        past = exposures.where(sf.col("date") < sf.lit(day))
-        yield day, {group.name: _of_group(past, group, day, windows, utc_offset_hours, buckets) for group in GROUPS}
+    return {group.name: _of_group(exposures, group, utc_offset_hours, buckets) for group in GROUPS}
 
 
-def _of_group(
-    past: DataFrame,
-    group: Group,
-    day: date,
-    windows: Mapping[str, Sequence[int]],
-    utc_offset_hours: float,
-    buckets: int,
-) -> DataFrame:
-    windows = dict(windows)
+def in_polars(rows: pl.DataFrame, group: Group, utc_offset_hours: float) -> pl.DataFrame:
+    """The same of rows in memory, sorted by DAY and keys."""
+    known = rows.with_columns(known_at(utc_offset_hours).alias("__known"))
+    known = known.with_columns(local_day("__known", utc_offset_hours).alias(DAY))
+    table = sums.of_entities(known, [DAY, *group.keys], group.binned).to_frame()
+    return table.with_columns(pl.col("sums").arr.to_list())
 
-    def kernel(rows: pl.DataFrame) -> pl.DataFrame:
-        ordered = rows.sort(_ORDER)
-        return next(in_polars(ordered, [day], windows, utc_offset_hours))[1][group.name]
 
+def _of_group(exposures: DataFrame, group: Group, utc_offset_hours: float, buckets: int) -> DataFrame:
     empty = pl.DataFrame(schema={name: EXPOSURES[name] for name in NEEDED} | _KEYS)
-    known = past.dropna(subset=list(group.keys)).select(*empty.columns)
-    return grouped(known, list(group.keys), buckets, kernel, kernel(empty).schema)
+    known = exposures.dropna(subset=list(group.keys)).select(*empty.columns)
+    schema = in_polars(empty, group, utc_offset_hours).schema
+    return grouped(known, list(group.keys), buckets, lambda rows: in_polars(rows, group, utc_offset_hours), schema)
