@@ -55,11 +55,8 @@ def made(monkeypatch) -> list[str]:
     entry = DayCache.entry
 
     def counting(cache, inputs, make):
-        before = cache.num_made
-        folder = entry(cache, inputs, make)
-        if cache.num_made > before:
-            names.append(str(inputs.get("day", "chunk")))
-        return folder
+        name = str(inputs.get("day", "chunk"))
+        return entry(cache, inputs, lambda folder: (names.append(name), make(folder)))
 
     monkeypatch.setattr(DayCache, "entry", counting)
     return names

@@ -11,14 +11,21 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
 import watchline
 
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+_WORKERS = 2  # at work in Polars, which leaves Python's lock
 _KEPT_RUNS = 5  # entries that none of the last so many runs used are removed
 
 
@@ -45,6 +52,7 @@ class DayCache:
         self.directory, self.code = directory.absolute(), code
         self.num_made = self.num_fetched = 0
         self._used: set[str] = set()
+        self._lock = threading.Lock()
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
     @classmethod
@@ -58,24 +66,18 @@ class DayCache:
     def entry(self, inputs: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
         """Folder of what `make` writes for `inputs` (JSON-able); `make` gets an empty folder and runs when it is new.
 
+        Threads may ask at the same time.
         The folder is the cache's own: read it, or copy from it (`fetch`), never write into it.
         """
         key = digest_of([self.code, dict(inputs)])
-        self._used.add(key)
         folder = self.directory / "entries" / key
-        if folder.is_dir():
-            self.num_fetched += 1
-            return folder
-        self.num_made += 1
-        partial = folder.with_name(f"{key}.partial-{os.getpid()}")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        try:
-            make(partial)
-            partial.replace(folder)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+        is_there = folder.is_dir()
+        with self._lock:
+            self._used.add(key)
+            self.num_fetched += is_there
+            self.num_made += not is_there
+        if not is_there:
+            _make_whole(folder, make)
         return folder
 
     def close(self) -> None:
@@ -92,6 +94,19 @@ class DayCache:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def _make_whole(folder: Path, make: Callable[[Path], None]) -> None:
+    partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}-{threading.get_ident()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        make(partial)
+        partial.replace(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        if not folder.is_dir():  # else another thread or process was faster with the same inputs
+            raise
+
+
 def fetch(entry: Path, name: str, target: Path) -> None:
     """Copy one file of an entry to `target`, which appears whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -102,3 +117,15 @@ def fetch(entry: Path, name: str, target: Path) -> None:
 
 def _python_files(path: Path) -> list[Path]:
     return [path] if path.is_file() else sorted(path.rglob("*.py"))
+
+
+def in_order(work: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
+    """Results of `work` in the order of `items`, two at a time; items are drawn as they are needed."""
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        waiting: deque[Future[Out]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) == _WORKERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
-from watchline.data.day_cache import DayCache, code_digest, digest_of, fetch
+from watchline.data.day_cache import DayCache, code_digest, digest_of, fetch, in_order
 
 
 def write(text: str):
@@ -63,3 +64,29 @@ def test_digests_follow_values_contents_and_code(tmp_path: Path) -> None:
     path.write_text("2")
     assert digest_of({"x": 1}, [path]) != first
     assert code_digest("data") != code_digest("data/tables.py")
+
+
+def test_two_threads_with_the_same_inputs_get_the_same_entry(tmp_path: Path) -> None:
+    cache, together = DayCache(tmp_path, "code"), threading.Barrier(2)
+
+    def make(folder: Path) -> None:
+        (folder / "part").write_text("same")
+        together.wait(10)
+
+    first, second = in_order(lambda _: cache.entry({"day": "a"}, make), range(2))
+    assert first == second
+    assert [path.read_text() for path in tmp_path.rglob("part")] == ["same"]
+
+
+def test_results_come_in_order_and_items_are_drawn_as_needed() -> None:
+    drawn = []
+
+    def items():
+        for number in range(6):
+            drawn.append(number)
+            yield number
+
+    results = in_order(lambda number: number * number, items())
+    assert next(results) == 0
+    assert drawn == [0, 1]
+    assert list(results) == [1, 4, 9, 16, 25]

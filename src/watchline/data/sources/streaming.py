@@ -1,7 +1,7 @@
 """Reads files a chunk at a time into finished pieces, one per chunk and local day, which later runs fetch.
 
-Memory holds one chunk or one day, whatever the files' size. A chunk's pieces depend on its lines alone and a day on its
-pieces, so a log that grew costs its last chunk and the days in it, and a changed row costs its chunk and its day.
+Memory holds two chunks or two days, whatever the files' size. A chunk's pieces depend on its lines alone and a day on
+its rows, so a log that grew costs its last chunk and the new day, and a changed row costs its chunk and its day.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from watchline.data.day_cache import DayCache, digest_of
+from watchline.data.day_cache import DayCache, digest_of, in_order
 from watchline.data.sources.base import DayFacts
 from watchline.data.sources.delimited import Delimited, Layout, Lines, Tally, count_lines
 
@@ -114,10 +114,13 @@ class Streamer:
 
     def _chunks(self, lines: Lines, utc_offset_hours: int | None) -> Iterator[_Chunk]:
         settings = [lines.header, lines.layout.key(), utc_offset_hours]
-        for chunk in lines.chunks():
+
+        def finish(chunk: bytes) -> _Chunk:
             inputs = {"chunk": blake2b(chunk, digest_size=16).hexdigest(), "layout": settings}
             make = partial(_write_chunk, lines, chunk, utc_offset_hours)
-            yield _read_chunk(self.cache.entry(inputs, make))
+            return _read_chunk(self.cache.entry(inputs, make))
+
+        yield from in_order(finish, lines.chunks())
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from watchline.data.day_cache import DayCache, fetch
+from watchline.data.day_cache import DayCache, fetch, in_order
 from watchline.data.schema import EXPOSURES, SORT_KEY, USERS, VIDEOS
 from watchline.data.sources.base import UNPARSABLE, SourceTables, conform
 from watchline.data.sources.counting import DaySummary
@@ -36,8 +36,15 @@ def write_source(
     rows = 0
     wanted = None if days is None else set(days)
     written = [day for day in tables.days if wanted is None or day in wanted]
-    for day in written:
-        summary = _write_day(tables, day, day_path(directory / "exposures", day), cache)
+
+    def write(day: date) -> tuple[date, DaySummary]:
+        return day, _write_day(tables, day, day_path(directory / "exposures", day), cache)
+
+    # What a source gives by key lies on disk and may be read by two threads; another source need not allow that.
+    days_written = (
+        map(write, written) if not all(day in tables.known_days for day in written) else in_order(write, written)
+    )
+    for day, summary in days_written:
         rows += summary.rows
         if observe is not None:
             observe(day, summary)
