@@ -76,9 +76,8 @@ def build(tables: Path, repo: Path, out: Path, config: FeaturesConfig, window: W
     # One snapshot more than there are days: what is known when the day after the last one begins.
     next_day = days[-1] + timedelta(days=1)
     source_rows = statistics.write([*days, next_day], out / "sources") | write_profiles(users, videos, out / "sources")
-    log(
-        f"{sum(source_rows.values()):,} feature rows in {len(source_rows)} sources; {statistics.num_made} days made anew"
-    )
+    num_rows = sum(source_rows.values())
+    log(f"{num_rows:,} feature rows in {len(source_rows)} sources; {statistics.num_made} days made anew")
 
     # Feast takes seconds to import; a wrong parameter or a missing file shows before that.
     from watchline.feature_store.joined_days import JoinedDays
