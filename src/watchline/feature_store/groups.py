@@ -36,7 +36,7 @@ GROUPS = (
     Group("user_surface_stats", ("user_id", "surface"), "user_surface", "user_stats"),
     Group("video_surface_stats", ("video_id", "surface"), "video_surface", "video_stats"),
     Group("user_author_stats", ("user_id", "author_id"), "user_author", "user_stats", binned=False),
-    Group("user_topic_stats", ("user_id", "topic"), "user_topic", "user_stats"),
+    Group("user_topic_stats", ("user_id", "topic"), "user_topic", "user_stats", binned=False),
 )
 
 

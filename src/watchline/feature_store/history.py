@@ -76,13 +76,14 @@ class History:
         """Dates with exposures that became known from `first` to `last`, both inclusive."""
         return [day for day, known in self._known.items() if any(first <= moment <= last for moment in known)]
 
-    def known_on(self, name: str, first: date, last: date) -> Sums:
-        """The group's sums of what became known from `first` to `last`, both inclusive."""
+    def known_on(self, name: str, first: date, last: date) -> list[Sums]:
+        """The group's sums of what became known from `first` to `last`, both inclusive: parts that add up.
+
+        An entity can stand more than once in a part of several days.
+        """
         dates = self.dates_between(first, last) or self.exposures.days[:1]
-        frames = [self._part(day)[name].filter(pl.col(_DAY).is_between(first, last)).drop(_DAY) for day in dates]
-        if len(frames) == 1 and first == last:
-            return Sums.from_frame(frames[0])
-        return sums.merged([Sums.from_frame(frame) for frame in frames])
+        frames = [self._part(day)[name].filter(pl.col(_DAY).is_between(first, last)) for day in dates]
+        return [Sums.from_frame(frame.drop(_DAY)) for frame in frames]
 
     def running(self, day: date, names: Sequence[str]) -> Path:
         """Folder with the sums, NAME.parquet, of everything that became known before `day`."""
@@ -115,10 +116,10 @@ class History:
         before = self.running(earlier[-1], names) if earlier else None
         first = earlier[-1] if earlier else date.min
         for name in names:
-            total = self.known_on(name, first, day - timedelta(days=1))
+            parts = self.known_on(name, first, day - timedelta(days=1))
             if before:
-                total = sums.merged([Sums.from_frame(read_parquet(before / f"{name}.parquet")), total])
-            write_parquet(total.to_frame(), out / f"{name}.parquet")
+                parts.append(Sums.from_frame(read_parquet(before / f"{name}.parquet")))
+            write_parquet(sums.merged(parts).to_frame(), out / f"{name}.parquet")
 
     def _part(self, day: date) -> dict[str, pl.DataFrame]:
         if day not in self._held:

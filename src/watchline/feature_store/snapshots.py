@@ -19,7 +19,7 @@ from watchline.feature_store.sums import Sums
 
 TIME = "event_timestamp"  # when a snapshot becomes known: the start of its local day
 
-# (days before the snapshot's day, sums of what became known on that day), by group
+# (days before the snapshot's day, sums of what became known on that day), by group; several of a day add up
 History = Mapping[str, Sequence[tuple[int, Sums]]]
 
 
@@ -56,7 +56,12 @@ def snapshot(
     shares: dict[str, tuple[pl.DataFrame, dict[int, np.ndarray]]] = {}
     tables = {}
     for group in GROUPS:
-        keys, of_window = _in_windows(history[group.name], running.get(group.name), group, plan)
+        if plan.needed(group) == [plan.longest]:
+            keys, of_window = _in_one_window(history[group.name], group, plan)
+        else:
+            keys, of_window = _in_windows(history[group.name], running.get(group.name), group, plan)
+        if group.pair:
+            keys, of_window = _frequent(keys, of_window, plan.pair_min_exposures)
         of_parent = {window: _prior(group, keys, window, of_window, shares) for window in of_window}
         of_each = {w: sums.per_exposure(of_window[w], of_parent[w], plan.strength) for w in of_window}
         if not group.pair:
@@ -83,6 +88,22 @@ def table_of(
         ]
     most = np.max([count for count, _ in counted.values()], axis=0, initial=0)
     return rows.hstack(columns).filter(pl.Series(most >= (plan.pair_min_exposures if group.pair else 1)))
+
+
+def _in_one_window(
+    history: Sequence[tuple[int, Sums]], group: Group, plan: Plan
+) -> tuple[pl.DataFrame, dict[int, np.ndarray]]:
+    """As `_in_windows` for the longest window alone, in one pass: the way of pairs, which are many."""
+    total = sums.merged([part for _, part in history], plan.pair_min_exposures if group.pair else 1)
+    return total.keys, {plan.longest: total.values}
+
+
+def _frequent(
+    keys: pl.DataFrame, of_window: Mapping[int, np.ndarray], min_exposures: int
+) -> tuple[pl.DataFrame, dict[int, np.ndarray]]:
+    """Entities with enough exposures in one of the windows; most pairs have one."""
+    enough = np.max([values[:, 0] for values in of_window.values()], axis=0, initial=0) >= min_exposures
+    return keys.filter(pl.Series(enough)), {window: values[enough] for window, values in of_window.items()}
 
 
 def _in_windows(

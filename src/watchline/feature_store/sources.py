@@ -117,7 +117,9 @@ class Statistics:
         ages = range(1, self._plan.longest + 1)
         days = [(age, day - timedelta(days=age)) for age in ages]
         trailing = {
-            group.name: [(age, self._history.known_on(group.name, moment, moment)) for age, moment in days]
+            group.name: [
+                (age, part) for age, moment in days for part in self._history.known_on(group.name, moment, moment)
+            ]
             for group in GROUPS
         }
         offset = self.exposures.utc_offset_hours

@@ -111,13 +111,13 @@ def positions(of: pl.DataFrame, among: pl.DataFrame) -> np.ndarray:
     return found["__row"].cast(pl.Int64).fill_null(-1).to_numpy()
 
 
-def merged(parts: Sequence[Sums]) -> Sums:
-    """The sums of all parts together."""
-    keys = union_of_keys([part.keys for part in parts])
-    values = np.zeros((len(keys), parts[0].values.shape[1]), dtype=np.int64)
-    for part in parts:
-        values[positions(part.keys, keys)] += part.values  # an entity stands once in a part
-    return Sums(keys, values)
+def merged(parts: Sequence[Sums], min_exposures: int = 0) -> Sums:
+    """The sums of all parts together, of entities with at least so many exposures in them."""
+    keys = parts[0].keys.columns
+    columns = [f"__{i}" for i in range(parts[0].values.shape[1])]
+    rows = pl.concat([part.keys.hstack(pl.DataFrame(part.values, schema=columns)) for part in parts])
+    sums = rows.group_by(keys).agg(pl.col(columns).sum()).filter(pl.col("__0") >= min_exposures).sort(keys)
+    return Sums(sums.select(keys), np.ascontiguousarray(sums.select(columns).to_numpy()))
 
 
 def per_exposure(sums_EC: np.ndarray, prior_EC: np.ndarray | None = None, strength: float = 0.0) -> np.ndarray:
