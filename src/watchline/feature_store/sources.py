@@ -89,7 +89,7 @@ class Statistics:
         # Trailing windows of updates are of 24 hours a day: they reach into one day more.
         first = date.min if self._plan.all_time else day - timedelta(days=self._plan.longest + event)
         dates = [other for other in self._history.dates_between(first, last) if other <= day]
-        parameters = self._config.model_dump(exclude={"online_sample", "label"})
+        parameters = self._config.model_dump(exclude={"online_sample", "label", "store"})
         return {"statistics": day, "parameters": parameters, **self._history.files(dates)}
 
     def entry(self, day: date) -> Path:
