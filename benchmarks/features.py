@@ -32,7 +32,7 @@ from watchline.data.tables import read_days
 from watchline.feature_store.groups import GROUPS
 from watchline.metrics import mae, xauc
 from watchline.models.common import CommonConfig
-from watchline.models.lightgbm import CONFIG, LightGBMConfig, category_positions, design_matrix
+from watchline.models.lightgbm import CONFIG, LightGBMConfig, booster_parameters, category_positions, design_matrix
 
 CONTEXT = ("surface", "hour", "weekday", "video_age_days")
 USER_PROFILE = ("active_degree", "is_", "follow_count", "fans_count", "friend_count", "register_days", "segment_")
@@ -97,7 +97,7 @@ def fit_one(params: dict[str, Any], tables: Tables, columns: Columns, seed: int)
     config = parse(CONFIG, params["train"]["lightgbm"], "train.lightgbm")
     train, *held_out = tables
     encoder = TableEncoder.fit(train, columns, common.columns)
-    booster = fit_median(encoder, config, train, held_out[0], seed)
+    booster = fit_median(encoder, config, common, train, held_out[0])
     values = []
     for table in held_out:
         truth = table[columns.label].to_numpy()
@@ -107,26 +107,11 @@ def fit_one(params: dict[str, Any], tables: Tables, columns: Columns, seed: int)
 
 
 def fit_median(
-    encoder: TableEncoder, config: LightGBMConfig, train: pl.DataFrame, valid: pl.DataFrame, seed: int
+    encoder: TableEncoder, config: LightGBMConfig, common: CommonConfig, train: pl.DataFrame, valid: pl.DataFrame
 ) -> lightgbm.Booster:
     """Trees of absolute error with the line's settings, stopped early on the validation rows."""
     label = encoder.columns.label
-    parameters = {
-        "objective": "regression_l1",
-        "metric": "l1",
-        "learning_rate": config.learning_rate,
-        "num_leaves": config.num_leaves,
-        "min_data_in_leaf": config.min_rows_in_leaf,
-        "feature_fraction": config.feature_fraction,
-        "bagging_fraction": config.bagging_fraction,
-        "bagging_freq": 1,
-        "lambda_l2": config.l2,
-        "seed": seed,
-        "num_threads": 1,
-        "deterministic": True,
-        "force_row_wise": True,
-        "verbosity": -1,
-    }
+    parameters = booster_parameters("median", config, common)
     data = lightgbm.Dataset(
         design_matrix(encoder, config, train),
         train[label].to_numpy(),

@@ -9,6 +9,7 @@ import torch
 
 from tests.helpers import tuner_worker as worker
 from tests.helpers.processes import Results, run
+from tests.helpers.threads import one_thread
 
 
 @pytest.fixture(scope="module", params=[2, 4])
@@ -18,12 +19,8 @@ def processes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="module")
 def alone() -> dict[str, torch.Tensor]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return worker.train(Counter())[0]
-    finally:
-        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("case", worker.CASES)

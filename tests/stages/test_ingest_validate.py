@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 from tests.helpers.kuairand_files import FIRST_LOG_NAME, LOG_NAME, USERS_NAME, VIDEOS_NAME, write_kuairand
+from tests.helpers.two_stages import ingest_and_validate
 from watchline.data.day_cache import DayCache
 from watchline.data.screening import count_rows
 from watchline.data.tables import days_on_disk, read_days
-from watchline.stages import ingest, validate
+from watchline.stages import validate
 
 ROOT = Path(__file__).resolve().parents[2]
 EXCERPT = ROOT.parent / "shared/data/kuairand-pure-10d"
@@ -30,10 +31,7 @@ def run(raw: Path, window: dict) -> dict:
     source = section("ingest", "kuairand")["ingest"] | {"path": raw_text}
     limits = section("validate", "default")
     Path("params.yaml").write_text(yaml.safe_dump({"window": window, "ingest": source, "validate": limits}))
-    ingest.main(["--raw", raw_text, "--out", "data/ingest", "--report", "reports/ingest"])
-    folders = ["--tables", "data/ingest", "--out", "data/validate", "--quarantine", "data/quarantine"]
-    validate.main([*folders, "--report", "reports/validate"])
-    return json.loads(Path("reports/validate/metrics.json").read_text())
+    return ingest_and_validate(raw_text)
 
 
 @pytest.fixture

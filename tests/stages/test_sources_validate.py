@@ -9,7 +9,8 @@ import yaml
 
 from pipelines.params import compose_params
 from tests.helpers.kuairec_files import write_kuairec
-from watchline.stages import ingest, validate
+from tests.helpers.two_stages import ingest_and_validate
+from watchline.stages import validate
 
 ROOT = Path(__file__).resolve().parents[2]
 WINDOW = {"end": "2020-07-08", "eval_days": 1, "finetune_days": 0, "valid_days": 1, "train_days": 2}
@@ -22,10 +23,7 @@ def run(*overrides: str, window: dict | None = None, limits: dict | None = None)
     params["window"] = {**params["window"], **(window or WINDOW)}
     params["validate"]["quarantine"] |= limits or {}
     Path("params.yaml").write_text(yaml.safe_dump(params))
-    ingest.main(["--raw", "raw", "--out", "data/ingest", "--report", "reports/ingest"])
-    folders = ["--tables", "data/ingest", "--out", "data/validate", "--quarantine", "data/quarantine"]
-    validate.main([*folders, "--report", "reports/validate"])
-    return json.loads(Path("reports/validate/metrics.json").read_text())
+    return ingest_and_validate("raw")
 
 
 @pytest.fixture

@@ -71,7 +71,6 @@ class Tuner(ABC):
     """One way to fine-tune a module on the processes of a group; every process ends each step with the same weights."""
 
     shards: Shards
-    linears: dict[str, nn.Linear]  # the targeted layers as they were, by name
 
     @property
     def hosted_slices(self) -> range:
@@ -128,7 +127,6 @@ class HDPiSSATuner(Tuner):
         self.module = module
         self.adapters = inject(module, config, group)
         self.shards = self.adapters.shards
-        self.linears = {layer.name: module.get_submodule(layer.name) for layer in self.adapters.layers}  # type: ignore[misc]
         self.optimizer = HDPiSSAOptimizer(self.adapters, lr=0.0, seed=seed)
         adapted = {id(layer.weight) for layer in self.adapters.layers}
         others = {name: p for name, p in module.named_parameters() if p.requires_grad and id(p) not in adapted}

@@ -21,10 +21,10 @@ from watchline.adapters.spectrum import Update, measure_update
 from watchline.adapters.tuner import build_tuner
 from watchline.data.encoding import EncodedTable
 from watchline.finetuning.config import FinetuneConfig
+from watchline.finetuning.tuner_checkpoint import restore_run, save_run
 from watchline.metrics import mae, xauc
 from watchline.models.base import Progress
 from watchline.training.batches import Network, dealt_batches, gather, is_validation_due
-from watchline.training.checkpoint import Checkpoint, load_checkpoint, of_prefix, save_checkpoint, with_prefix
 from watchline.training.distributed import Processes, all_gather
 from watchline.training.order import shuffled
 from watchline.training.seeding import derived_seed
@@ -241,29 +241,14 @@ class Finetuner:
         ]
 
     def _save(self) -> None:
-        """Write a checkpoint; the state is gathered by all, written by the first."""
-        if self.run_dir is None:
-            return
-        optimizer = self.tuner.state_dict()
-        if self.processes.is_first:
-            tensors = {
-                **with_prefix("weights", dict(self.tuner.trained())),
-                **with_prefix("best", self.best),
-                **with_prefix("optimizer", optimizer["tensors"]),
-            }
-            state = {"state": vars(self.state), "optimizer": optimizer["facts"]}
-            save_checkpoint(self.run_dir, Checkpoint(self.state.step, tensors, state))
+        save_run(self.run_dir, self.tuner, self.state.step, vars(self.state), self.processes, self.best)
 
     def _resume(self) -> None:
-        checkpoint = load_checkpoint(self.run_dir) if self.run_dir else None
-        if checkpoint is None:
+        saved = restore_run(self.run_dir, self.tuner)
+        if saved is None:
             return
-        self.state = State(**checkpoint.state["state"])
-        self.tuner.load_tensors(of_prefix("weights", checkpoint.tensors))
-        self.best = {
-            name: tensor.to(self.processes.device) for name, tensor in of_prefix("best", checkpoint.tensors).items()
-        }
-        tensors = of_prefix("optimizer", checkpoint.tensors)
-        self.tuner.load_state_dict({"tensors": tensors, "facts": checkpoint.state["optimizer"]})
+        state, best = saved
+        self.state = State(**state)
+        self.best = {name: tensor.to(self.processes.device) for name, tensor in best.items()}
         if self.processes.is_first:
             self.progress(f"continuing from step {self.state.step} of {self.total_steps}")

@@ -130,7 +130,8 @@ def column_names(encoder: TableEncoder, config: LightGBMConfig) -> list[str]:
     return [name for name, kept in zip(encoder.columns.categorical, keep) if kept] + list(encoder.columns.numeric)
 
 
-def _parameters(statistic: str, config: LightGBMConfig, common: CommonConfig) -> dict[str, Any]:
+def booster_parameters(statistic: str, config: LightGBMConfig, common: CommonConfig) -> dict[str, Any]:
+    """LightGBM's own parameters for the booster of one statistic."""
     return {
         "objective": _OBJECTIVES[statistic],
         "metric": _METRICS[statistic],
@@ -193,7 +194,7 @@ def _fit_booster(
 ) -> tuple[lightgbm.Booster, list[float]]:
     history: dict[str, dict[str, list[float]]] = {}
     booster = lightgbm.train(
-        _parameters(statistic, config, common),
+        booster_parameters(statistic, config, common),
         data,
         num_boost_round=config.num_rounds,
         valid_sets=[valid],

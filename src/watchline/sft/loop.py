@@ -23,10 +23,10 @@ from torch.nn import functional
 
 from watchline.adapters.optimizer import learning_rate
 from watchline.adapters.tuner import Tuner
+from watchline.finetuning.tuner_checkpoint import restore_run, save_run
 from watchline.sft.batches import IGNORED, Batch, Row, Schedule, make_batch
 from watchline.sft.config import SFTConfig
 from watchline.sft.tokens import TokenSequence
-from watchline.training.checkpoint import Checkpoint, load_checkpoint, of_prefix, save_checkpoint, with_prefix
 from watchline.training.distributed import Processes, all_gather
 from watchline.training.seeding import derived_seed
 
@@ -154,23 +154,12 @@ class Training:
             self.progress(f"step {state.step}/{self.total_steps}  {numbers}")
 
     def _save(self) -> None:
-        """Write a checkpoint; the optimizer's state is gathered by all, written by the first."""
-        if self.run_dir is None:
-            return
-        optimizer = self.tuner.state_dict()
-        if self.processes.is_first:
-            weights = with_prefix("weights", dict(self.tuner.trained()))
-            tensors = weights | with_prefix("optimizer", optimizer["tensors"])
-            facts = {"state": asdict(self.state), "optimizer": optimizer["facts"]}
-            save_checkpoint(self.run_dir, Checkpoint(self.state.step, tensors, facts))
+        save_run(self.run_dir, self.tuner, self.state.step, asdict(self.state), self.processes)
 
     def _resume(self) -> None:
-        checkpoint = load_checkpoint(self.run_dir) if self.run_dir else None
-        if checkpoint is None:
+        saved = restore_run(self.run_dir, self.tuner)
+        if saved is None:
             return
-        self.state = State(**checkpoint.state["state"])
-        self.tuner.load_tensors(of_prefix("weights", checkpoint.tensors))
-        tensors = of_prefix("optimizer", checkpoint.tensors)
-        self.tuner.load_state_dict({"tensors": tensors, "facts": checkpoint.state["optimizer"]})
+        self.state = State(**saved[0])
         if self.processes.is_first:
             self.progress(f"continuing from step {self.state.step} of {self.total_steps}")

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from tests.helpers import plain_hd_pissa as plain
+from tests.helpers.odd_modules import Attention, Tied
 from tests.helpers.tuning import config
 from watchline.adapters.hd_pissa import HDPiSSAConfig, inject
 from watchline.adapters.targets import linears_matching, select_linears
@@ -49,20 +50,6 @@ def test_a_glob_ends_at_a_dot() -> None:
         select_linears(make_blocks(), ["norm"])
 
 
-class _Attention(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.attention = nn.MultiheadAttention(8, 2)
-
-
-class _Tied(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(12, 8)
-        self.head = nn.Linear(8, 12, bias=False)
-        self.head.weight = self.embedding.weight
-
-
 class _Quantised(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -77,9 +64,9 @@ class _Wrapped(nn.Linear):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (_Attention(), "separate q, k, v, o nn.Linear"),
+        (Attention(), "separate q, k, v, o nn.Linear"),
         (_Quantised(), r"head: the weight is quantised \(torch.int8\); load the model unquantised"),
-        (_Tied(), r"tied \(embedding.weight, head.weight\).*untie it"),
+        (Tied(), r"tied \(embedding.weight, head.weight\).*untie it"),
         (nn.Sequential(_Wrapped(8, 8)), "a _Wrapped, not a plain nn.Linear"),
         (nn.Sequential(nn.Linear(8, 8)).half(), "load the model in bfloat16 or float32"),
         (nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8).double()), "of several kinds"),

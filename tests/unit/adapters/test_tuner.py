@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.helpers import plain_hd_pissa as plain
+from tests.helpers.odd_modules import Attention, Tied
 from tests.helpers.tuning import (
     METHODS,
     make_token_batches,
@@ -251,33 +252,13 @@ def test_full_moves_one_weight_of_two_linear_maps_by_the_sum_of_their_gradients(
     assert sorted(tuner.weights()) == ["0", "2"]
 
 
-class _Attention(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.attention = nn.MultiheadAttention(8, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.attention(x, x, x)[0]
-
-
-class _Tied(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(12, 8)
-        self.head = nn.Linear(8, 12, bias=False)
-        self.head.weight = self.embedding.weight
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.embedding(x.argmax(-1)))
-
-
 def _half() -> nn.Module:
     return nn.Sequential(nn.Linear(8, 8)).half()
 
 
 REFUSED = [
-    (_Attention, "separate q, k, v, o nn.Linear"),
-    (_Tied, r"tied \(embedding.weight, head.weight\)"),
+    (Attention, "separate q, k, v, o nn.Linear"),
+    (Tied, r"tied \(embedding.weight, head.weight\)"),
     (_half, "load the model in bfloat16 or float32"),
 ]
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.helpers.small_network import SmallNetwork, draw_table
+from tests.helpers.threads import one_thread
 from watchline.config import ConfigError, parse
 from watchline.finetuning.config import FinetuneConfig
 from watchline.finetuning.loop import Finetuned, Finetuner, slice_positions
@@ -36,10 +37,8 @@ VALUES = {
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with one_thread():
+        yield
 
 
 class KilledError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from watchline.data.schema import SEGMENTS
 from watchline.data.sources import parsing
 from watchline.data.sources.delimited import Field
 
@@ -24,3 +25,18 @@ def seconds(name: str, target: str, required: bool = False) -> Field:
 def text(name: str, target: str | None = None) -> Field:
     """As it stands."""
     return Field(name, target or name, parsing.text, "text")
+
+
+# user_features of KuaiRand and of KuaiRec.
+KUAISHOU_USER_FIELDS = (
+    whole("user_id", required=True),
+    text("user_active_degree", "active_degree"),
+    flag("is_lowactive_period", "is_lowactive"),
+    flag("is_live_streamer"),
+    flag("is_video_author"),
+    whole("follow_user_num", "follow_count"),
+    whole("fans_user_num", "fans_count"),
+    whole("friend_user_num", "friend_count"),
+    whole("register_days"),
+    *(whole(f"onehot_feat{i}", name) for i, name in enumerate(SEGMENTS)),
+)

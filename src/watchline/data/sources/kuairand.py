@@ -9,7 +9,6 @@ Ids are already whole numbers, durations and stays are milliseconds, `date` is t
 from __future__ import annotations
 
 import re
-import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -18,11 +17,12 @@ from pydantic import Field as Setting
 
 from watchline.config import Config
 from watchline.data.day_cache import DayCache
-from watchline.data.schema import EXPOSURES, SEGMENTS, SIGNALS, USERS, VIDEOS
+from watchline.data.schema import EXPOSURES, SIGNALS, USERS, VIDEOS
 from watchline.data.sources import parsing
-from watchline.data.sources.archives import check_published, unpack_tar
+from watchline.data.sources.archives import dataset_folder
 from watchline.data.sources.base import SourceError, SourceTables
 from watchline.data.sources.delimited import Field, Layout
+from watchline.data.sources.fields import KUAISHOU_USER_FIELDS, flag, seconds, text, whole
 from watchline.data.sources.known import KUAIRAND_LOG, KUAIRAND_USERS, KUAIRAND_VIDEOS
 from watchline.data.sources.streaming import Streamer
 
@@ -38,95 +38,54 @@ class KuaiRandConfig(Config):
     random_log: bool = Setting(default=True, description="also read log_random_* where it is there (is_random = true)")
 
 
-def _whole(name: str, target: str | None = None, required: bool = False) -> Field:
-    return Field(name, target or name, parsing.whole, "a whole number", required)
-
-
-def _flag(name: str, target: str | None = None, required: bool = False) -> Field:
-    return Field(name, target or name, parsing.flag, "0 or 1", required)
-
-
-def _seconds(name: str, target: str, required: bool = False) -> Field:
-    return Field(name, target, parsing.seconds_from_ms, "a number of milliseconds", required)
-
-
-def _text(name: str, target: str | None = None) -> Field:
-    return Field(name, target or name, parsing.text, "text")
-
-
 FLAGS = [name for name, kind in SIGNALS.items() if kind == pl.Boolean]
 
 LOG = Layout(
     (
-        _whole("user_id", required=True),
-        _whole("video_id", required=True),
+        whole("user_id", required=True),
+        whole("video_id", required=True),
         Field("time_ms", "exposed_at", parsing.utc_from_ms, "a time in milliseconds", required=True),
         Field("date", "date", parsing.compact_date, "a date YYYYMMDD", required=True),
-        _whole("tab", "surface", required=True),
-        _seconds("play_time_ms", "watch_time_s", required=True),
-        _seconds("duration_ms", "duration_s", required=True),
-        _flag("is_rand", "is_random", required=True),
-        _whole("hourmin", "logged_hourmin"),
-        *(_flag(name) for name in FLAGS),
-        _seconds("profile_stay_time", "profile_stay_s"),
-        _seconds("comment_stay_time", "comment_stay_s"),
+        whole("tab", "surface", required=True),
+        seconds("play_time_ms", "watch_time_s", required=True),
+        seconds("duration_ms", "duration_s", required=True),
+        flag("is_rand", "is_random", required=True),
+        whole("hourmin", "logged_hourmin"),
+        *(flag(name) for name in FLAGS),
+        seconds("profile_stay_time", "profile_stay_s"),
+        seconds("comment_stay_time", "comment_stay_s"),
     ),
     KUAIRAND_LOG,
 )
-USER_TABLE = Layout(
-    (
-        _whole("user_id", required=True),
-        _text("user_active_degree", "active_degree"),
-        _flag("is_lowactive_period", "is_lowactive"),
-        _flag("is_live_streamer"),
-        _flag("is_video_author"),
-        _whole("follow_user_num", "follow_count"),
-        _whole("fans_user_num", "fans_count"),
-        _whole("friend_user_num", "friend_count"),
-        _whole("register_days"),
-        *(_whole(f"onehot_feat{i}", name) for i, name in enumerate(SEGMENTS)),
-    ),
-    KUAIRAND_USERS,
-    null_codes=NULL_CODES,
-)
+USER_TABLE = Layout(KUAISHOU_USER_FIELDS, KUAIRAND_USERS, null_codes=NULL_CODES)
 VIDEO_TABLE = Layout(
     (
-        _whole("video_id", required=True),
-        _whole("author_id"),
-        _text("video_type"),
+        whole("video_id", required=True),
+        whole("author_id"),
+        text("video_type"),
         Field("upload_dt", "uploaded_on", parsing.iso_date, "a date YYYY-MM-DD"),
-        _text("upload_type"),
+        text("upload_type"),
         Field("visible_status", "is_visible", parsing.is_zero, "a whole number"),
-        _seconds("video_duration", "duration_s"),
-        _whole("server_width", "width"),
-        _whole("server_height", "height"),
-        _whole("music_id"),
-        _whole("music_type"),
-        _text("tag", "tags"),
+        seconds("video_duration", "duration_s"),
+        whole("server_width", "width"),
+        whole("server_height", "height"),
+        whole("music_id"),
+        whole("music_type"),
+        text("tag", "tags"),
     ),
     KUAIRAND_VIDEOS,
     null_codes=NULL_CODES,
 )
 _SCHEMAS = {"exposures": EXPOSURES, "users": USERS, "videos": VIDEOS}
 _LOG_NAME = re.compile(r"log_(standard|random)_.+_(pure|1k|27k)(_part\d+)?\.csv")
+_WHAT = "KuaiRand's folder or its tar.gz"
 _WANTED = re.compile(r"(log_standard|log_random|user_features|video_features_basic)_.*\.csv")
 
 
 def read(path: Path, config: KuaiRandConfig, cache: DayCache | None = None) -> SourceTables:
     """Read the folder or archive at `path`. Raises SourceError naming file, column and counts."""
-    streamer = Streamer(cache)
-    if path.is_dir():
-        return _read_folder(path, config, streamer, ())
-    if not path.is_file():
-        raise SourceError(f"{path}: no such folder or archive; set ingest.path to KuaiRand's folder or its tar.gz")
-    checked = check_published(path)
-    note = "md5 is the published one" if checked else "not the name of a published archive: checksum not verified"
-    with tempfile.TemporaryDirectory(prefix="watchline-") as directory:
-        unpack_tar(path, Path(directory), lambda name: _WANTED.fullmatch(name) is not None)
-        try:
-            return _read_folder(Path(directory), config, streamer, (f"{path.name}: {note}",))
-        except SourceError as error:  # name the archive that people have, not the temporary folder
-            raise SourceError(str(error).replace(f"{directory}/", f"{path}: ").replace(directory, str(path))) from None
+    with dataset_folder(path, lambda name: _WANTED.fullmatch(name) is not None, _WHAT) as (directory, notes):
+        return _read_folder(directory, config, Streamer(cache), notes)
 
 
 def _read_folder(path: Path, config: KuaiRandConfig, streamer: Streamer, notes: tuple[str, ...]) -> SourceTables:

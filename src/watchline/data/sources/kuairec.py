@@ -17,12 +17,12 @@ import polars as pl
 from pydantic import Field as Setting
 
 from watchline.config import Config
-from watchline.data.schema import EXPOSURES, SEGMENTS, TIMESTAMP, USERS, VIDEOS
+from watchline.data.schema import EXPOSURES, TIMESTAMP, USERS, VIDEOS
 from watchline.data.sources import known, parsing
 from watchline.data.sources.archives import dataset_folder
 from watchline.data.sources.base import SourceError, SourceTables, by_day
 from watchline.data.sources.delimited import Delimited, Field, read_delimited
-from watchline.data.sources.fields import flag, seconds, text, whole
+from watchline.data.sources.fields import KUAISHOU_USER_FIELDS, seconds, text, whole
 from watchline.data.sources.selection import Selection, as_note, select_rows
 
 UTC_OFFSET_HOURS = 8
@@ -56,18 +56,6 @@ def matrix_fields(timed: bool) -> list[Field]:
     ]
 
 
-USER_FIELDS = [
-    whole("user_id", required=True),
-    text("user_active_degree", "active_degree"),
-    flag("is_lowactive_period", "is_lowactive"),
-    flag("is_live_streamer"),
-    flag("is_video_author"),
-    whole("follow_user_num", "follow_count"),
-    whole("fans_user_num", "fans_count"),
-    whole("friend_user_num", "friend_count"),
-    whole("register_days"),
-    *(whole(f"onehot_feat{i}", name) for i, name in enumerate(SEGMENTS)),
-]
 ITEM_FIELDS = [
     whole("video_id", required=True),
     Field("date", "date", parsing.compact_date, "a date YYYYMMDD", required=True),
@@ -120,7 +108,9 @@ def items_of(daily: pl.DataFrame, categories: pl.DataFrame) -> pl.DataFrame:
 
 def _read_folder(folder: Path, config: KuaiRecConfig, notes: tuple[str, ...]) -> SourceTables:
     matrices = {name: _read_matrix(folder, name, config) for name in MATRICES[config.matrix]}
-    users = read_delimited(folder / "user_features.csv", USER_FIELDS, kind=known.KUAIREC_USERS, null_codes=NULL_CODES)
+    users = read_delimited(
+        folder / "user_features.csv", KUAISHOU_USER_FIELDS, kind=known.KUAIREC_USERS, null_codes=NULL_CODES
+    )
     daily = read_delimited(
         folder / "item_daily_features.csv", ITEM_FIELDS, kind=known.KUAIREC_ITEMS, null_codes=NULL_CODES
     )
