@@ -120,12 +120,12 @@ def _python_files(path: Path) -> list[Path]:
 
 
 def in_order(work: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
-    """Results of `work` in the order of `items`, two at a time; items are drawn as they are needed."""
+    """Results of `work` in the order of `items`, two at a time; items are drawn one ahead, so that no worker waits."""
     with ThreadPoolExecutor(_WORKERS) as pool:
         waiting: deque[Future[Out]] = deque()
         for item in items:
             waiting.append(pool.submit(work, item))
-            if len(waiting) == _WORKERS:
+            if len(waiting) > _WORKERS:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -13,13 +13,12 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from watchline.config import Config
-from watchline.data.day_cache import DayCache, fetch
-from watchline.data.tables import read_parquet, write_parquet
+from watchline.data.day_cache import DayCache, fetch, in_order
+from watchline.data.tables import write_parquet
 from watchline.feature_store.groups import ALL_TIME, GROUPS, Plan
-from watchline.feature_store.history import Exposures, History
+from watchline.feature_store.history import Exposures, History, read_sums
 from watchline.feature_store.profiles import first_tag, user_profiles, video_profiles
 from watchline.feature_store.snapshots import snapshot
-from watchline.feature_store.sums import Sums
 from watchline.feature_store.updates import updates
 
 
@@ -78,9 +77,14 @@ class Statistics:
 
     def __init__(self, exposures: Exposures, config: FeaturesConfig, cache: DayCache) -> None:
         self.exposures, self._config, self._cache = exposures, config, cache
-        self.num_made = 0
+        self._made: list[date] = []
         self._history = History(exposures, cache)
         self._plan = config.plan
+
+    @property
+    def num_made(self) -> int:
+        """Days made by this object rather than fetched."""
+        return len(self._made)
 
     def inputs(self, day: date) -> dict[str, Any]:
         """What the statistics of a day depend on: the files and the parameters."""
@@ -94,26 +98,28 @@ class Statistics:
 
     def entry(self, day: date) -> Path:
         """Folder with NAME.parquet of every group: the day's snapshot and, event-fresh, its updates; and rows.json."""
-        running = self._history.running(day, self._plan.all_time) if self._plan.all_time else None
-        return self._cache.entry(self.inputs(day), partial(self._make, day, running))
+        return self._entry(day, self._running(day))
 
     def write(self, days: Sequence[date], out: Path) -> dict[str, int]:
         """Write `out`/NAME/DAY.parquet for every group and each of `days`; returns rows per group."""
         rows = dict.fromkeys((group.name for group in GROUPS), 0)
-        for day in days:
-            entry = self.entry(day)
+        # The sums before a day need those before the last: they are made in turn, and what is made of them in threads.
+        with_running = ((day, self._running(day)) for day in days)
+        for day, entry in zip(days, in_order(lambda item: self._entry(*item), with_running)):
             for name, count in json.loads((entry / "rows.json").read_text()).items():
                 fetch(entry, f"{name}.parquet", out / name / f"{day.isoformat()}.parquet")
                 rows[name] += count
         return rows
 
+    def _running(self, day: date) -> Path | None:
+        return self._history.running(day, self._plan.all_time) if self._plan.all_time else None
+
+    def _entry(self, day: date, running: Path | None) -> Path:
+        return self._cache.entry(self.inputs(day), partial(self._make, day, running))
+
     def _make(self, day: date, running_dir: Path | None, out: Path) -> None:
-        self.num_made += 1
-        running = {
-            name: Sums.from_frame(read_parquet(running_dir / f"{name}.parquet"))
-            for name in self._plan.all_time
-            if running_dir
-        }
+        self._made.append(day)
+        running = {name: read_sums(running_dir / f"{name}.arrow") for name in self._plan.all_time if running_dir}
         ages = range(1, self._plan.longest + 1)
         days = [(age, day - timedelta(days=age)) for age in ages]
         trailing = {

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from watchline.feature_store.packing import Runs
+
 # Long plays are cut before they are averaged: one day-long play would move an entity's mean for a week.
 CAP_S = 600.0
 CAP_RATIO = 5.0
@@ -69,33 +71,33 @@ def width(binned: bool) -> int:
     return NUM_SCALARS + NUM_BINS * binned
 
 
-def of_rows(rows: pl.DataFrame, binned: bool) -> np.ndarray:
-    """What each exposure adds, (N, C) int64; needs `watch_time_s` and `duration_s`."""
-    scalars = rows.select(expression.cast(pl.Int64).alias(name) for name, expression in _ADDS.items())
-    values = np.zeros((len(rows), width(binned)), dtype=np.int64)
-    values[:, :NUM_SCALARS] = scalars.to_numpy()
-    if binned:
-        values[np.arange(len(rows)), NUM_SCALARS + bins_of(rows)] = 1
-    return values
+class Added:
+    """What each of N exposures adds, computed once for all groups; needs `watch_time_s` and `duration_s`."""
 
+    def __init__(self, rows: pl.DataFrame) -> None:
+        self.rows = rows
+        scalars = rows.select(expression.cast(pl.Int64).alias(name) for name, expression in _ADDS.items())
+        self.scalars_NC = scalars.to_numpy(order="c")
+        self.bin_N = np.searchsorted(EDGES_S, rows["watch_time_s"].to_numpy(), side="left")
 
-def bins_of(rows: pl.DataFrame) -> np.ndarray:
-    """Bin of each exposure's watch time, (N,)."""
-    return np.searchsorted(EDGES_S, rows["watch_time_s"].to_numpy(), side="left")
+    def by_row(self, binned: bool) -> np.ndarray:
+        """Exposure by exposure, (N, C) int64."""
+        values = np.zeros((len(self.rows), width(binned)), dtype=np.int64)
+        values[:, :NUM_SCALARS] = self.scalars_NC
+        if binned:
+            values[np.arange(len(values)), NUM_SCALARS + self.bin_N] = 1
+        return values
 
-
-def of_entities(rows: pl.DataFrame, keys: Sequence[str], binned: bool) -> Sums:
-    """Sums of every entity's exposures; rows without a key count for nobody."""
-    known = rows.drop_nulls(list(keys))
-    scalars = [expression.cast(pl.Int64).alias(f"__{name}") for name, expression in _ADDS.items()]
-    sums = known.select(*keys, *scalars).group_by(keys).agg(pl.col("^__.*$").sum()).sort(keys)
-    entities = sums.select(keys)
-    values = np.zeros((len(sums), width(binned)), dtype=np.int64)
-    values[:, :NUM_SCALARS] = sums.drop(keys).to_numpy()
-    if binned:
-        cells = positions(known, entities) * NUM_BINS + bins_of(known)
-        values[:, NUM_SCALARS:] = np.bincount(cells, minlength=len(sums) * NUM_BINS).reshape(-1, NUM_BINS)
-    return Sums(entities, values)
+    def by_entity(self, keys: Sequence[str], binned: bool) -> Sums:
+        """Sums of every entity's exposures; rows without a key count for nobody."""
+        keyed = self.rows.select(pl.int_range(pl.len()).alias("__row"), *keys).drop_nulls()
+        runs = Runs.of(keyed.select(keys), keyed["__row"].to_numpy())
+        values = np.zeros((len(runs.first_E), width(binned)), dtype=np.int64)
+        values[:, :NUM_SCALARS] = runs.sum(self.scalars_NC)
+        if binned:
+            cells = np.repeat(np.arange(len(values)) * NUM_BINS, runs.lengths_E) + self.bin_N[runs.order_N]
+            values[:, NUM_SCALARS:] = np.bincount(cells, minlength=len(values) * NUM_BINS).reshape(-1, NUM_BINS)
+        return Sums(self.rows.select(keys)[runs.order_N[runs.first_E]], values)
 
 
 def union_of_keys(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
@@ -111,13 +113,14 @@ def positions(of: pl.DataFrame, among: pl.DataFrame) -> np.ndarray:
     return found["__row"].cast(pl.Int64).fill_null(-1).to_numpy()
 
 
-def merged(parts: Sequence[Sums], min_exposures: int = 0) -> Sums:
+def merged(parts: Sequence[Sums], min_exposures: int = 1) -> Sums:
     """The sums of all parts together, of entities with at least so many exposures in them."""
-    keys = parts[0].keys.columns
-    columns = [f"__{i}" for i in range(parts[0].values.shape[1])]
-    rows = pl.concat([part.keys.hstack(pl.DataFrame(part.values, schema=columns)) for part in parts])
-    sums = rows.group_by(keys).agg(pl.col(columns).sum()).filter(pl.col("__0") >= min_exposures).sort(keys)
-    return Sums(sums.select(keys), np.ascontiguousarray(sums.select(columns).to_numpy()))
+    keys = pl.concat([part.keys for part in parts])
+    values = np.concatenate([part.values for part in parts])
+    runs = Runs.of(keys)
+    if min_exposures > 1:  # before the other sums are added up: most pairs were seen once
+        runs = runs.only(runs.sum(values[:, 0]) >= min_exposures)
+    return Sums(keys[runs.order_N[runs.first_E]], runs.sum(values))
 
 
 def per_exposure(sums_EC: np.ndarray, prior_EC: np.ndarray | None = None, strength: float = 0.0) -> np.ndarray:

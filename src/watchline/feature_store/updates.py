@@ -33,7 +33,7 @@ class _Timeline:
         self._stride = last - self._origin + 2
         rows = rows[np.lexsort((known, self._codes(rows)))]
         self._places = self._place(self._codes(rows), _microseconds(rows[_KNOWN]))
-        added = sums.of_rows(rows, binned)
+        added = sums.Added(rows).by_row(binned)
         self._upto = np.concatenate([np.zeros((1, added.shape[1]), dtype=np.int64), np.cumsum(added, axis=0)])
         self._before = self._running(running)
 

@@ -35,7 +35,7 @@ def in_polars(rows: pl.DataFrame, group: Group, utc_offset_hours: float) -> pl.D
     """The same of rows in memory, sorted by DAY and keys."""
     known = rows.with_columns(known_at(utc_offset_hours).alias("__known"))
     known = known.with_columns(local_day("__known", utc_offset_hours).alias(DAY))
-    table = sums.of_entities(known, [DAY, *group.keys], group.binned).to_frame()
+    table = sums.Added(known).by_entity([DAY, *group.keys], group.binned).to_frame()
     return table.with_columns(pl.col("sums").arr.to_list())
 
 

@@ -88,5 +88,5 @@ def test_results_come_in_order_and_items_are_drawn_as_needed() -> None:
 
     results = in_order(lambda number: number * number, items())
     assert next(results) == 0
-    assert drawn == [0, 1]
+    assert drawn == [0, 1, 2]
     assert list(results) == [1, 4, 9, 16, 25]

@@ -15,15 +15,15 @@ def rows(num_rows: int, seed: int) -> pl.DataFrame:
 
 def test_merged_parts_are_the_sums_of_all_rows_bit_by_bit():
     frame = rows(500, seed=1)
-    parts = [sums.of_entities(part, ["key"], True) for part in frame.iter_slices(70)]
-    whole, merged = sums.of_entities(frame, ["key"], True), sums.merged(parts)
+    parts = [sums.Added(part).by_entity(["key"], True) for part in frame.iter_slices(70)]
+    whole, merged = sums.Added(frame).by_entity(["key"], True), sums.merged(parts)
     assert merged.keys.equals(whole.keys) and np.array_equal(merged.values, whole.values)
-    by_row = sums.of_rows(frame, True)
+    by_row = sums.Added(frame).by_row(True)
     assert np.array_equal(by_row.sum(axis=0), whole.values.sum(axis=0))
 
 
 def test_a_round_trip_through_a_frame_keeps_every_sum():
-    whole = sums.of_entities(rows(100, seed=2), ["key"], True)
+    whole = sums.Added(rows(100, seed=2)).by_entity(["key"], True)
     again = sums.Sums.from_frame(whole.to_frame())
     assert again.keys.equals(whole.keys) and np.array_equal(again.values, whole.values)
     empty = sums.Sums.from_frame(whole.to_frame().clear())
@@ -33,7 +33,7 @@ def test_a_round_trip_through_a_frame_keeps_every_sum():
 @pytest.mark.parametrize("seed", range(5))
 def test_the_median_is_within_a_bin_of_the_exact_one(seed):
     frame = rows(401, seed)
-    of_bins = sums.per_exposure(sums.of_entities(frame, ["key"], True).values)
+    of_bins = sums.per_exposure(sums.Added(frame).by_entity(["key"], True).values)
     ours = sums.statistics(of_bins)["watch_median"]
     exact = frame.group_by("key").agg(pl.col("watch_time_s").quantile(0.5, "lower")).sort("key")["watch_time_s"]
     for value, true in zip(ours, exact, strict=True):
@@ -51,7 +51,7 @@ def test_the_median_of_nothing_is_none_and_of_skips_zero():
 
 
 def test_a_prior_moves_the_median_too():
-    of_one = sums.of_entities(pl.DataFrame({"key": [1], "watch_time_s": [100.0], "duration_s": 9.0}), ["key"], True)
+    of_one = sums.Added(pl.DataFrame({"key": [1], "watch_time_s": [100.0], "duration_s": 9.0})).by_entity(["key"], True)
     prior = np.zeros((1, of_one.values.shape[1]))
     prior[0, 0] = prior[0, sums.NUM_SCALARS] = 1.0  # everybody else skips
     alone = sums.statistics(sums.per_exposure(of_one.values))["watch_median"][0]

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from zlib import crc32
 
 LEAST_BYTES = 7 << 20  # of a chunk that is not the last
-STRETCH_BYTES = 1 << 20  # where its end is looked for
+STRETCH_BYTES = 1 << 18  # where its end is looked for
 LONGEST_LINE = 64 << 20  # more without a line end is no text
 
 

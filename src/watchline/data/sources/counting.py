@@ -31,11 +31,11 @@ class DaySummary:
     def of(cls, frame: pl.DataFrame) -> DaySummary:
         """Summary of the rows of a day."""
         watch_s = frame["watch_time_s"].drop_nulls()
-        plays_s = np.clip(watch_s.to_numpy(), EDGES_S[0], EDGES_S[-1])[watch_s > 0]
+        plays_s = watch_s.filter(watch_s > 0).clip(EDGES_S[0], EDGES_S[-1]).sort()
         return cls(
             rows=len(frame),
             nulls=frame.null_count().row(0, named=True),
-            histogram=np.histogram(plays_s, EDGES_S)[0].tolist(),
+            histogram=_histogram(plays_s.to_numpy()),
             zeros=int((watch_s == 0).sum()),
             mean_watch_s=watch_s.mean(),  # type: ignore[arg-type]
             median_watch_s=watch_s.median(),  # type: ignore[arg-type]
@@ -110,6 +110,13 @@ class Counts:
         new = ids.filter(~ids.is_in(seen.implode(), nulls_equal=True))
         self._seen[name] = pl.concat([seen, new])
         return len(new)
+
+
+def _histogram(sorted_s: np.ndarray) -> list[int]:
+    """Values by EDGES_S, the last bin with its upper edge, as numpy.histogram counts them (it sorts too, slower)."""
+    below = np.searchsorted(sorted_s, EDGES_S[:-1])
+    counts: list[int] = np.diff(below, append=len(sorted_s)).tolist()
+    return counts
 
 
 def null_shares(frame: pl.DataFrame) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Reads files a chunk at a time into finished pieces, one per chunk and local day, which later runs fetch.
 
-Memory holds two chunks or two days, whatever the files' size. A chunk's pieces depend on its lines alone and a day on
-its rows, so a log that grew costs its last chunk and the new day, and a changed row costs its chunk and its day.
+Memory holds three chunks or three days, whatever the files' size. A chunk's pieces depend on its lines alone and a
+day on its rows, so a log that grew costs its last chunk and the new day, and a changed row costs its chunk and its day.
 """
 
 from __future__ import annotations
