@@ -8,11 +8,12 @@ from pathlib import Path
 import yaml
 
 from tests.helpers.kuairand_files import LOG_NAME, write_kuairand
-from watchline.stages import ingest, validate
+from watchline.stages import features, ingest, validate
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST_DAY = date(2022, 4, 22)
 INGEST = ["--raw", "raw", "--out", "data/ingest", "--report", "reports/ingest"]
+FEATURES = ["--tables", "data/validate", "--repo", str(ROOT / "features"), "--out", "data/features"]
 VALIDATE = ["--tables", "data/ingest", "--out", "data/validate", "--quarantine", "data/quarantine"]
 
 
@@ -23,7 +24,7 @@ def write_raw(directory: Path, days: int, rows: int) -> Path:
 
 
 def write_params(directory: Path, days: int) -> None:
-    """params.yaml for both stages with a window of all of the first `days` days."""
+    """params.yaml for the stages with a window of all of the first `days` days."""
     window = {
         "end": (FIRST_DAY + timedelta(days=days - 1)).isoformat(),
         "eval_days": 1,
@@ -31,8 +32,10 @@ def write_params(directory: Path, days: int) -> None:
         "valid_days": 1,
         "train_days": days - 3,
     }
-    limits = yaml.safe_load((ROOT / "conf/validate/default.yaml").read_text())
-    values = {"ingest": {"source": "kuairand", "path": "raw"}, "window": window, "validate": limits}
+    values = {"ingest": {"source": "kuairand", "path": "raw"}, "window": window}
+    values |= {
+        name: yaml.safe_load((ROOT / f"conf/{name}/default.yaml").read_text()) for name in ("validate", "features")
+    }
     (directory / "params.yaml").write_text(yaml.safe_dump(values))
 
 
@@ -44,3 +47,8 @@ def run_ingest() -> None:
 def run_validate() -> None:
     """The stage, in the working directory; the time of importing Great Expectations counts."""
     validate.main([*VALIDATE, "--report", "reports/validate"])
+
+
+def run_features() -> None:
+    """The stage, in the working directory; the time of importing Feast counts."""
+    features.main([*FEATURES, "--report", "reports/features"])

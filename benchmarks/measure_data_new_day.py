@@ -1,4 +1,4 @@
-"""A 14th day at the end of a log of 13: what ingest and validate cost for it, against doing all 14 days."""
+"""A 14th day at the end of a log of 13: what ingest, validate and features cost for it, against doing all 14 days."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks import child, data_line
 from benchmarks.figures import Figure
 
 ROWS, DAYS = 5_000_000, 14
-STAGES = {"ingest": "benchmarks.data_line:run_ingest", "validate": "benchmarks.data_line:run_validate"}
+STAGES = {name: f"benchmarks.data_line:run_{name}" for name in ("ingest", "validate", "features")}
 
 
 def measure(quick: bool) -> dict[str, Figure]:

@@ -180,7 +180,8 @@ def _entity_rows(view: FeatureView, frame: pl.DataFrame) -> list[Row]:
 
 def _entity_keys(view: FeatureView, frame: pl.DataFrame) -> list[EntityKey]:
     columns = [_values(frame[field.name], field.dtype) for field in view.entity_columns]
-    return [EntityKey(join_keys=view.join_keys, entity_values=values) for values in zip(*columns)]
+    join_keys = view.join_keys  # Feast makes and checks this list anew each time it is asked for
+    return [EntityKey(join_keys=join_keys, entity_values=values) for values in zip(*columns)]
 
 
 def _type_of(field: Field) -> type[pl.DataType]:
