@@ -10,7 +10,7 @@ import pytest
 from tests.helpers.clean import read_exposures, write_clean
 from tests.stages.test_features import PARAMS, WINDOW, hashes, run
 from watchline.data.day_cache import DayCache
-from watchline.data.tables import day_path, days_on_disk, read_parquet, write_parquet
+from watchline.data.tables import day_path, read_parquet, write_parquet
 
 SHORTER = WINDOW | {"end": "2024-03-04", "train_days": 1}
 
@@ -75,16 +75,41 @@ def test_a_changed_old_day_is_made_again_with_what_follows_from_it(tables, tmp_p
     assert hashes(out) == hashes(run(tmp_path / "cold", changed, params))
 
 
-def test_a_changed_profile_or_parameter_joins_every_day_again(tables, tmp_path, made):
+@pytest.mark.parametrize(
+    ("table", "key", "change"), [("users", "user_id", "fans_count"), ("videos", "video_id", "width")]
+)
+def test_a_changed_profile_is_joined_again_on_the_days_that_have_it(tables, tmp_path, made, table, key, change):
     run(tmp_path / "line", tables)
     changed = Path(shutil.copytree(tables, tmp_path / "validate"))
-    users = read_parquet(changed / "users.parquet")
-    write_parquet(users.with_columns(pl.col("fans_count").fill_null(0) + 1), changed / "users.parquet")
-    days = [day.isoformat() for day in days_on_disk(tables / "exposures")]
+    exposures = read_exposures(tables)
+    days_of = exposures.group_by(key).agg(pl.col("date").unique()).filter(pl.col("date").list.len() == 2).sort(key)
+    profile = pl.col(key) == days_of[key][0]
+    rows = read_parquet(changed / f"{table}.parquet")
+    new = rows.filter(profile).with_columns(pl.lit(10**9, pl.Int64).alias(key))
+    other = pl.when(profile).then(pl.col(change).fill_null(0) + 1).otherwise(pl.col(change))
+    write_parquet(pl.concat([rows.with_columns(other), new]), changed / f"{table}.parquet")
     made.clear()
-    run(tmp_path / "line", changed)
-    assert made == [f"table {day}" for day in days]
+    out = run(tmp_path / "line", changed)
+    assert made == [f"table {day}" for day in sorted(days_of["date"][0])], "nothing else follows from it"
+    assert hashes(out) == hashes(run(tmp_path / "cold", changed))
+
+
+def test_a_changed_author_changes_the_sums_of_the_days_that_show_the_video(tables, tmp_path, made):
+    run(tmp_path / "line", tables)
+    changed = Path(shutil.copytree(tables, tmp_path / "validate"))
+    days_of = read_exposures(tables).group_by("video_id").agg(pl.col("date").unique()).sort("video_id")
+    video, days = days_of.filter(pl.col("date").list.len() == 1).row(0)
+    author = pl.when(pl.col("video_id") == video).then(pl.lit(10**9, pl.Int64)).otherwise(pl.col("author_id"))
+    rows = read_parquet(changed / "videos.parquet")
+    write_parquet(rows.with_columns(author.alias("author_id")), changed / "videos.parquet")
     made.clear()
-    run(tmp_path / "line", changed, PARAMS | {"shrinkage": 7})
-    assert {name.split()[0] for name in made} == {"statistics", "table"}, "the sums do not depend on it"
-    assert len(read_exposures(changed)) > 0
+    out = run(tmp_path / "line", changed)
+    assert [name for name in made if name.startswith("part")] == [f"part {days[0]}"]
+    assert hashes(out) == hashes(run(tmp_path / "cold", changed))
+
+
+def test_another_parameter_keeps_the_sums(tables, tmp_path, made):
+    run(tmp_path / "line", tables)
+    made.clear()
+    run(tmp_path / "line", tables, PARAMS | {"shrinkage": 7})
+    assert {name.split()[0] for name in made} == {"statistics", "table"}

@@ -18,8 +18,9 @@ from typing import Any
 import polars as pl
 
 from watchline.data.day_cache import DayCache, digest_of, in_order
+from watchline.data.row_hashes import KeyedHashes
 from watchline.data.splits import Window
-from watchline.data.tables import day_path, history, read_days, scan_days
+from watchline.data.tables import day_path, history, read_days, read_parquet, scan_days
 from watchline.feature_store import sums
 from watchline.feature_store.groups import GROUPS
 from watchline.feature_store.snapshots import known_at, local_day
@@ -43,15 +44,21 @@ class Exposures:
         """`videos` gives `author_id` and `topic` of each `video_id`; `window.rows` may leave only training rows."""
         self.days, self.utc_offset_hours = list(days), utc_offset_hours
         self._directory, self._videos = directory, videos
-        self.digests = {day: digest_of([day.isoformat()], [day_path(directory, day)]) for day in self.days}
-        buffer = videos.sort("video_id").write_csv()
-        self.shared: dict[str, Any] = {"videos": digest_of(buffer), "utc_offset_hours": utc_offset_hours}
+        # Of a day's own videos: a video that is new or changed is nothing to the days that did not show it.
+        hashes = KeyedHashes(videos, "video_id")
+        self.digests = {day: self._digest(day, hashes) for day in self.days}
+        self.shared: dict[str, Any] = {"utc_offset_hours": utc_offset_hours}
         self._kept = history(scan_days(directory, days), window) if window else None
         if window and window.rows:
             # The cuts of a chronological split depend on every row of the window.
             chronological = window.rows.kind == "chronological"
             digests = {day.isoformat(): self.digests[day] for day in self.days} if chronological else {}
             self.shared["split"] = {"window": window.model_dump(mode="json"), "files": digests}
+
+    def _digest(self, day: date, videos: KeyedHashes) -> str:
+        path = day_path(self._directory, day)
+        shown = read_parquet(path, [videos.key]).to_series()
+        return digest_of([day.isoformat(), videos.sum_of(shown)], [path])
 
     def read(self, days: Sequence[date]) -> pl.DataFrame:
         """Exposures of the given dates with the keys of every group."""

@@ -15,6 +15,7 @@ from typing import Any, Self
 from feast import FeatureStore
 
 from watchline.data.day_cache import DayCache, digest_of, fetch
+from watchline.data.row_hashes import KeyedHashes
 from watchline.data.tables import day_path, read_days, read_parquet, write_parquet
 from watchline.feature_store.groups import GROUPS
 from watchline.feature_store.join import join
@@ -34,9 +35,10 @@ class JoinedDays:
         self._statistics, self._exposures, self._label = statistics, statistics.exposures, label
         folder = repo.parent if repo.suffix == ".yaml" else repo
         definitions = sorted([*folder.glob("*.py"), *folder.glob("*.yaml")])
-        profiles = [tables / "users.parquet", tables / "videos.parquet"]
-        # A changed profile may be of any exposure: all days are joined again.
-        self._shared = {"label": label, "files": digest_of([repo.name, version("feast")], [*definitions, *profiles])}
+        self._profiles = [
+            KeyedHashes(read_parquet(tables / f"{name}s.parquet"), f"{name}_id") for name in ("user", "video")
+        ]
+        self._shared = {"label": label, "files": digest_of([repo.name, version("feast")], definitions)}
         self._open = contextlib.ExitStack()
         self._staging: Path | None = None
         self._store: FeatureStore | None = None
@@ -59,7 +61,10 @@ class JoinedDays:
 
     def _inputs(self, day: date) -> dict[str, Any]:
         statistics = [self._statistics.inputs(other) for other in self._days_read(day)]
-        return {"table": day, "exposures": self._exposures.digests[day], "statistics": statistics, **self._shared}
+        exposures = read_parquet(day_path(self._tables / "exposures", day), [hashes.key for hashes in self._profiles])
+        profiles = [hashes.sum_of(exposures[hashes.key]) for hashes in self._profiles]
+        own = {"exposures": self._exposures.digests[day], "profiles": profiles, "statistics": statistics}
+        return {"table": day, **own, **self._shared}
 
     def _days_read(self, day: date) -> list[date]:
         """Days whose statistics the exposures of a date may get: a date can differ from the day of its timestamps.

@@ -37,6 +37,7 @@ CACHE = Path("runs/cache/features")  # outside the outputs, which DVC removes be
 CODE = (
     "feature_store",
     "data/columns.py",
+    "data/row_hashes.py",
     "data/rules.py",
     "data/schema.py",
     "data/splits.py",

@@ -14,10 +14,10 @@ from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from watchline.data.day_cache import DayCache, digest_of, in_order
+from watchline.data.row_hashes import sum_hashes
 from watchline.data.sources.base import DayFacts
 from watchline.data.sources.delimited import Delimited, Layout, Lines, Tally, count_lines
 
@@ -146,15 +146,9 @@ def _write_chunk(lines: Lines, chunk: bytes, utc_offset_hours: int | None, folde
     for name, frame in _cut(parsed.frame, by_day=utc_offset_hours is not None):
         path = folder / f"{name}.arrow"
         frame.rechunk().write_ipc(path, compression="lz4")
-        pieces[name] = {"row_hashes": _sum_hashes(frame), "rows": len(frame), "late": late.get(name, 0)}
+        pieces[name] = {"row_hashes": sum_hashes(frame), "rows": len(frame), "late": late.get(name, 0)}
     values = {"num_lines": count_lines(chunk), "clock_us": clock_us, "pieces": pieces}
     (folder / "chunk.json").write_text(json.dumps(values))
-
-
-def _sum_hashes(frame: pl.DataFrame) -> int:
-    # Hashed once more, because a sum of what hash_rows mixes could cancel when rows swap values.
-    hashes = frame.hash_rows(seed=0).hash(seed=1).to_numpy()
-    return int(hashes.sum(dtype=np.uint64))
 
 
 def _cut(frame: pl.DataFrame, by_day: bool) -> list[tuple[str, pl.DataFrame]]:
