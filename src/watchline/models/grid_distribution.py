@@ -32,7 +32,7 @@ class GridDistribution:
         cumulative_BM, value_BM = self.cumulative_BM.contiguous(), self._values()
         level_BQ = cumulative_BM.new_tensor(list(levels)).expand(len(cumulative_BM), -1).contiguous()
         upper_BQ = torch.searchsorted(cumulative_BM, level_BQ).clamp(1, cumulative_BM.shape[1] - 1)
-        return _interpolate(cumulative_BM, value_BM, upper_BQ, level_BQ).T
+        return interpolate(cumulative_BM, value_BM, upper_BQ, level_BQ).T
 
     def cumulative(self, label_B: Tensor) -> tuple[Tensor, Tensor]:
         """F(y-) and F(y) of a value per row (B,): probability below it, and up to it."""
@@ -41,7 +41,7 @@ class GridDistribution:
         # Knots from the first one not below y up to the first one above it have the value y itself.
         from_B1 = torch.searchsorted(value_BM, label_B1)
         past_B1 = torch.searchsorted(value_BM, label_B1, right=True)
-        between_B1 = _interpolate(value_BM, self.cumulative_BM, past_B1.clamp(1, last), label_B1)
+        between_B1 = interpolate(value_BM, self.cumulative_BM, past_B1.clamp(1, last), label_B1)
         below_B1 = torch.where(from_B1 < past_B1, self.cumulative_BM.gather(1, from_B1.clamp(max=last)), between_B1)
         upto_B1 = torch.where(from_B1 < past_B1, self.cumulative_BM.gather(1, (past_B1 - 1).clamp(min=0)), between_B1)
         return below_B1.squeeze(1), upto_B1.squeeze(1)
@@ -67,7 +67,7 @@ class GridDistribution:
         return mass_BP @ average_XP[0] if len(average_XP) == 1 else (mass_BP * average_XP).sum(dim=1)
 
 
-def _interpolate(x_BM: Tensor, y_BM: Tensor, upper_BQ: Tensor, at_BQ: Tensor) -> Tensor:
+def interpolate(x_BM: Tensor, y_BM: Tensor, upper_BQ: Tensor, at_BQ: Tensor) -> Tensor:
     """y (B, Q) at places x of the piece that ends in knot `upper_BQ`; places outside it give its nearer end."""
     x0, x1, y0, y1 = (part.gather(1, upper_BQ - i) for part in (x_BM, y_BM) for i in (1, 0))
     width = x1 - x0
