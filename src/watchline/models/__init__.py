@@ -15,6 +15,7 @@ MODULES = {
     "cread": "watchline.models.cread",
     "d2q": "watchline.models.d2q",
     "egmn": "watchline.models.egmn",
+    "ensemble": "watchline.models.ensemble",
     "gr": "watchline.models.gr",
     "lightgbm": "watchline.models.lightgbm",
     "ordinal": "watchline.models.ordinal",
