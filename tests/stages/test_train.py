@@ -39,6 +39,7 @@ train:
     width: 16
     lr: 0.01
     validations_per_epoch: 2
+  cread: {epochs: 4, batch_size: 64, width: 16, num_thresholds: 20, lr: 0.01}
 """
 
 
@@ -55,7 +56,7 @@ def project(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="module", params=["lightgbm", "gr"])
+@pytest.fixture(scope="module", params=["lightgbm", "gr", "cread"])
 def trained(request, tmp_path_factory) -> Path:
     """Outputs of one run: folders model/ and report/."""
     root = make_project(tmp_path_factory.mktemp(request.param))
@@ -107,7 +108,7 @@ def test_a_loaded_model_predicts_what_the_metrics_say(trained):
     interval = measured.pop("interval_80", {})
     assert measured == pytest.approx({name: metrics[name] for name in measured}, rel=1e-9)
     assert interval == pytest.approx(metrics.get("interval_80", {}), rel=1e-9)
-    assert bool(interval) == (model_name(trained) == "gr")
+    assert bool(interval) == (model_name(trained) != "lightgbm")
 
 
 def test_a_second_run_with_other_later_rows_gives_the_same_bytes(trained, project):
@@ -119,12 +120,12 @@ def test_a_second_run_with_other_later_rows_gives_the_same_bytes(trained, projec
 
 
 def test_validation_rows_change_nothing_that_is_fitted(trained, project):
-    """Encoder, vocabulary and ranks stay as they are; only the step that is kept may be another."""
+    """Encoder, vocabulary, thresholds and ranks stay as they are; only the step that is kept may be another."""
     path = day_path(project / "features/table", date(2024, 3, 4))
     write_parquet(pl.read_parquet(path).with_columns(pl.col("watch_time_s") * 3, pl.col("user_id") + 7), path)
     train.main(arguments(model_name(trained), "b"))
     a, b = contents(trained / "model"), contents(project / "b/model")
-    fitted = [name for name in a if name.startswith(("encoder.", "config.", "ranks."))]
+    fitted = [name for name in a if name.startswith(("encoder.", "config.", "ranks.", "prepared."))]
     assert len(fitted) >= 3
     assert all(a[name] == b[name] for name in fitted)
 

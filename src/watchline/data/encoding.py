@@ -159,6 +159,13 @@ class TableEncoder:
         """Columns of `numeric_ND`, null indicators included."""
         return sum(2 if scaler.has_null else 1 for scaler in self.scalers.values())
 
+    def numeric_position(self, name: str) -> int:
+        """Where in `numeric_ND` the numeric column of that name is; raises KeyError naming those there are."""
+        if name not in self.scalers:
+            raise KeyError(f"the table has no numeric column {name!r}; it has {', '.join(self.scalers) or 'none'}")
+        before = list(self.scalers)[: list(self.scalers).index(name)]
+        return sum(2 if self.scalers[other].has_null else 1 for other in before)
+
     def transform(self, table: pl.DataFrame) -> EncodedTable:
         """Encode rows in order; the label is None when the table has no label column. Raises KeyError for a feature."""
         return EncodedTable(self.codes(table), self._scaled(table), self.labels(table), self.denominators(table))

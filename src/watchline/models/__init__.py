@@ -11,8 +11,17 @@ from watchline.models.base import WatchTimeModel
 
 # name -> module holding `CONFIG` (its Config class), `MODEL` (its WatchTimeModel class) and `fit`
 MODULES = {
+    "cqe": "watchline.models.cqe",
+    "cread": "watchline.models.cread",
+    "d2q": "watchline.models.d2q",
+    "egmn": "watchline.models.egmn",
+    "ensemble": "watchline.models.ensemble",
     "gr": "watchline.models.gr",
     "lightgbm": "watchline.models.lightgbm",
+    "ordinal": "watchline.models.ordinal",
+    "tpm": "watchline.models.tpm",
+    "vr": "watchline.models.vr",
+    "wlr": "watchline.models.wlr",
 }
 
 

@@ -25,6 +25,21 @@ INTERVAL_MASS, INTERVAL_ENDS = 0.8, ("quantile:0.1", "quantile:0.9")
 Progress = Callable[[str], None]
 
 
+def quantile_level(statistic: str) -> float | None:
+    """Level of `median` or `quantile:Q`, None for other names; raises KeyError for a level not between 0 and 1."""
+    if statistic == "median":
+        return 0.5
+    if not statistic.startswith("quantile:"):
+        return None
+    try:
+        level = float(statistic.removeprefix("quantile:"))
+    except ValueError:
+        level = 0.0
+    if not 0 < level < 1:
+        raise KeyError(f"statistic {statistic!r}: the level must be a number between 0 and 1, such as quantile:0.9")
+    return level
+
+
 @dataclass(frozen=True)
 class FitContext:
     """What a fit may use besides the tables: a folder for checkpoints and encoded columns (None: no resume, columns in

@@ -26,10 +26,10 @@ class LabelRanks:
     rank_K: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, label_N: NDArray[np.float64]) -> Self:
-        """Fit on the training labels (N,)."""
+    def fit(cls, label_N: NDArray[np.float64], num_knots: int = _KNOTS) -> Self:
+        """Fit on the training labels (N,); fewer knots than asked for where labels repeat."""
         ordered = np.sort(label_N)
-        knots = np.unique(np.quantile(ordered, np.linspace(0.0, 1.0, _KNOTS), method="nearest"))
+        knots = np.unique(np.quantile(ordered, np.linspace(0.0, 1.0, num_knots), method="nearest"))
         ends = np.searchsorted(ordered, knots, "left"), np.searchsorted(ordered, knots, "right")
         return cls(knots, (ends[0] + ends[1]) / 2 / len(ordered))
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from watchline.codec import Vocabulary
+from watchline.models.base import quantile_level
 from watchline.models.gr.config import GRConfig
 from watchline.models.gr.cumulative import cumulative
 from watchline.models.gr.decode import decode_rows
@@ -18,7 +19,7 @@ from watchline.models.gr.decoder import Decoder
 from watchline.models.gr.label_law import LabelLaw
 from watchline.models.gr.loss import mix_inputs, sequence_loss
 from watchline.models.gr.packing import Packed, pack_labels
-from watchline.models.gr.statistics import Request, quantile_level
+from watchline.models.gr.statistics import Request
 from watchline.training.curriculum import teacher_share
 
 # Rows decoded at a time: enough to fill the machine, few enough to stay in its cache; expectations split each row.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from watchline.models.base import quantile_level
+
 EXPECTATIONS = ("mean", "expected_rank", "mean_log")
 PATHS = ("argmax", "window")
 STATISTICS = ("median", *EXPECTATIONS, *PATHS)  # and quantile:Q for any Q between 0 and 1
@@ -30,18 +32,3 @@ class Request:
         expectations = tuple(name for name in EXPECTATIONS if name in others)
         wanted = sorted({level for level in levels.values() if level is not None})
         return cls(tuple(wanted), expectations, bool(others & set(PATHS)))
-
-
-def quantile_level(statistic: str) -> float | None:
-    """Level of `median` or `quantile:Q`, None for other names; raises KeyError for a level not between 0 and 1."""
-    if statistic == "median":
-        return 0.5
-    if not statistic.startswith("quantile:"):
-        return None
-    try:
-        level = float(statistic.removeprefix("quantile:"))
-    except ValueError:
-        level = 0.0
-    if not 0 < level < 1:
-        raise KeyError(f"statistic {statistic!r}: the level must be a number between 0 and 1, such as quantile:0.9")
-    return level
