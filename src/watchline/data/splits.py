@@ -34,6 +34,20 @@ class RowSplit(Config):
             raise ValueError("eval_share is 0 for unbiased and above 0 for the others")
         return self
 
+    @property
+    def described(self) -> dict[str, str]:
+        """For people: which rows each split has."""
+        if self.kind == "unbiased":
+            others = "of the rows whose video a policy chose"
+            shares = {"train": 1 - self.valid_share, "valid": self.valid_share}
+            drawn = {split: f"{share:.0%} {others}, drawn at random" for split, share in shares.items()}
+            return drawn | {"eval": "the rows whose video was drawn at random"}
+        shares = {"train": 1 - self.valid_share - self.eval_share, "valid": self.valid_share, "eval": self.eval_share}
+        if self.kind == "random":
+            return {split: f"{share:.0%} of the rows, drawn at random," for split, share in shares.items()}
+        places = {"train": "the first", "valid": "the next", "eval": "the last"}
+        return {split: f"{places[split]} {share:.0%} of the rows" for split, share in shares.items()}
+
     def cuts(self, times: pl.Series) -> tuple[datetime, datetime]:
         """First moments of valid and of eval for chronological, from all rows' times; raises ValueError without any."""
         if times.is_empty():
@@ -82,6 +96,13 @@ class Window(Config):
                 ranges[split] = (last - timedelta(days=num_days - 1), last)
                 last -= timedelta(days=num_days)
         return dict(reversed(ranges.items()))
+
+    @property
+    def described(self) -> dict[str, str]:
+        """For people: the days of each split, or which of the window's rows it has."""
+        if self.rows is None:
+            return {split: f"{first} to {last}" for split, (first, last) in self.ranges.items()}
+        return {split: f"{rows} of {self.start} to {self.end}" for split, rows in self.rows.described.items()}
 
     @property
     def start(self) -> date:

@@ -25,8 +25,7 @@ def build_page(
     findings: Findings, samples: dict[str, pl.DataFrame], online: dict[str, Any], config: DriftConfig, window: Window
 ) -> Page:
     """Verdict, offline beside online, features, distributions, target, predictions, ids, methods."""
-    ranges = {split: "{} to {}".format(*window.ranges[split]) for split in ("train", "eval")}
-    lead = f"Eval days ({ranges['eval']}) against training days ({ranges['train']})."
+    lead = f"Eval rows ({window.described['eval']}) against training rows ({window.described['train']})."
     page = Page("drift", "Drift", lead, Verdict(*findings.judge(config)))
     page.key_figures(
         {
@@ -48,8 +47,8 @@ def build_page(
     if worst:
         page.section(
             "Distributions of the columns that moved most",
-            *(distribution(drift, samples, window) for drift in worst),
-            note="Training days against eval days, on the rows compared.",
+            *(distribution(drift, samples) for drift in worst),
+            note="Training rows against eval rows, of those compared.",
         )
     add_target(page, findings)
     add_predictions(page, findings, config)
@@ -146,7 +145,7 @@ def feature_table(features: list[ColumnDrift]) -> Table:
     columns = ["column", "kind", "method", "distance", "threshold", "× threshold", "verdict"]
     columns += ["missing train", "missing eval"]
     formats = {"distance": ".4f", "× threshold": ".2f", columns[-2]: ".1%", columns[-1]: ".1%"}
-    return Table(columns, rows, "Feature columns, eval days against training days", formats)
+    return Table(columns, rows, "Feature columns, eval rows against training rows", formats)
 
 
 def badge(drift: ColumnDrift) -> Verdict:
@@ -154,10 +153,10 @@ def badge(drift: ColumnDrift) -> Verdict:
     return Verdict("warn", "drifted") if drift.drifted else Verdict("pass", "stable")
 
 
-def distribution(drift: ColumnDrift, samples: dict[str, pl.DataFrame], window: Window) -> Figure:
+def distribution(drift: ColumnDrift, samples: dict[str, pl.DataFrame]) -> Figure:
     """Both distributions of one column: outlines over common bins, or bars of the most frequent categories."""
     train, evaluated = samples["train"][drift.name], samples["eval"][drift.name]
-    names = [f"{window.train_days} training days", f"{window.eval_days} eval days"]
+    names = ["training rows", "eval rows"]
     if drift.kind == "categorical":
         shares = [_shares(side) for side in (train, evaluated)]
         order = sorted(shares[0] | shares[1], key=lambda name: (-max(side.get(name, 0) for side in shares), name))
@@ -203,7 +202,7 @@ def add_target(page: Page, findings: Findings) -> None:
     table = Table(columns, rows, "Watch time by day", {"mean s": ".3f", "median s": ".3f", "zeros": ".1%"})
     target = findings.target
     sentence = (
-        f"Distance of watch time between training days and eval days: {target.value:.4f} by `{target.method}`, "
+        f"Distance of watch time between training rows and eval rows: {target.value:.4f} by `{target.method}`, "
         f"threshold {target.threshold:g}."
     )
     page.section("Target", Callout("warn" if target.drifted else "pass", sentence), chart, table)
@@ -249,7 +248,7 @@ def add_ids(page: Page, findings: Findings) -> None:
     table = Table(
         ["column", "unseen"],
         rows,
-        "Share of eval rows whose value never occurs on the training days",
+        "Share of eval rows whose value never occurs in training rows",
         {"unseen": ".1%"},
     )
     left = Table(["column", "reason"], [list(item) for item in findings.plan.left_out.items()], "Columns not compared")

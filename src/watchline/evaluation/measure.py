@@ -94,11 +94,16 @@ class Slices:
 
 def measure(evaluation: Evaluation, durations: Slices, config: EvaluateConfig, window: Window) -> dict[str, Any]:
     """The content of metrics.json; `durations`: the rows by duration of their video."""
-    first, last = window.ranges["eval"]
+    first, last = window.ranges["eval"] if window.rows is None else (window.start, window.end)
     result: dict[str, Any] = {
         "models": {name: _of_model(evaluation, name, durations) for name in evaluation.predictions},
         "statistics": STATISTIC,
-        "window": {"eval_first": first.isoformat(), "eval_last": last.isoformat(), "eval_days": window.eval_days},
+        "window": {
+            "eval_first": first.isoformat(),
+            "eval_last": last.isoformat(),
+            "eval_days": (last - first).days + 1,
+            "eval": window.described["eval"],
+        },
         "best_constant": best_constant(evaluation.label),
         "users": len(np.unique(evaluation.user)),
     }

@@ -45,7 +45,7 @@ def build_page(result: Mapping[str, Any], details: Mapping[str, Any]) -> Page:
     """The page; `result` is the content of metrics.json, `details` what `measure.detail` gives."""
     window = result["window"]
     rows = next(iter(result["models"].values()))["rows"]
-    lead = f"{rows:,} exposures of {result['users']:,} users, {window['eval_first']} to {window['eval_last']}."
+    lead = f"{rows:,} exposures of {result['users']:,} users, {window['eval']}."
     page = Page("evaluate", "Offline evaluation", lead)
     note = "Each column names the statistic that the models were asked for."
     page.section("Models", *(_leaderboard(result, metrics) for metrics in (MAIN, FURTHER)), note=note)

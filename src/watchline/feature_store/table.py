@@ -112,9 +112,12 @@ def write_schema(columns: Columns, utc_offset_hours: float, path: Path) -> None:
 
 
 def null_shares(counts: Sequence[DayCounts], window: Window) -> pl.DataFrame:
-    """A row per feature: its name, its null share over all days, and one column per split of the window."""
+    """A row per feature: its name, its null share over all days, and one column per split of days.
+
+    Counts are by day: where `window.rows` cuts the rows of every day there is no more to say than the share of all.
+    """
     of_column = {"all": list(counts)}
-    for split, (first, last) in window.ranges.items():
+    for split, (first, last) in window.ranges.items() if window.rows is None else ():
         of_column[split] = [count for count in counts if first <= count.day <= last]
     features = list(counts[0].nulls)
     shares = pl.DataFrame({"feature": features})

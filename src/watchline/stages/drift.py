@@ -76,7 +76,7 @@ def read_splits(table: Path, window: Window, columns: Columns) -> dict[str, pl.D
     frames = {split: read_split(table, window, split, names) for split in ("train", "eval")}
     for split, frame in frames.items():
         if frame.is_empty():
-            raise TableError(f"{table}: no rows on the {split} days {window.ranges[split]}; move window.end")
+            raise TableError(f"{table}: no rows of the {split} split ({window.described[split]}); move window.end")
     return frames
 
 
@@ -116,7 +116,8 @@ def residuals_by_day(frame: pl.DataFrame) -> list[dict[str, Any]]:
 
 def target_by_day(table: Path, window: Window, label: str) -> list[dict[str, Any]]:
     """Per day of the window: its split, rows, mean and median of the label in seconds, share of zeros."""
-    frame = read_days(table, window.days, ["date", label]).with_columns(window.of_day().alias("split"))
+    split = window.of_day() if window.rows is None else pl.lit("all splits")
+    frame = read_days(table, window.days, ["date", label]).with_columns(split.alias("split"))
     by_day = frame.group_by("date", "split", maintain_order=True).agg(
         pl.len().alias("rows"),
         pl.col(label).mean().alias("mean_s"),
@@ -145,7 +146,8 @@ def offline_beside_online(offline: dict[str, Any], online: dict[str, Any]) -> di
 def as_json(findings: Findings, config: DriftConfig, window: Window) -> dict[str, Any]:
     """The content of metrics.json; details stand in lists, because DVC takes every number in a mapping for a metric."""
     status, text = findings.judge(config)
-    splits = {split: window.ranges[split] for split in ("train", "eval")}
+    whole = (window.start, window.end)  # where rows are split otherwise, both lie on all days
+    splits = {split: window.ranges[split] if window.rows is None else whole for split in ("train", "eval")}
     return {
         "verdict": {"status": status, "text": text},
         "window": {split: {"first": first, "last": last} for split, (first, last) in splits.items()},

@@ -178,7 +178,7 @@ def build_page(built: Built, config: FeaturesConfig, window: Window) -> Page:
         note=f"Trailing days: {_listed(config.windows)} of users, videos and authors, "
         f"{_listed(config.pair_windows)} of pairs. The first days of a source have little behind them.",
     )
-    splits = list(window.ranges)
+    splits = built.nulls.columns[2:]
     page.section(
         "Null share of every feature",
         Table(built.nulls.columns, built.nulls.rows(), formats=_percent(["all", *splits])),

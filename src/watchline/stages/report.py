@@ -301,12 +301,12 @@ def _feature_outcome(features: Metrics) -> str:
 
 
 def data_facts(stages: dict[str, Metrics], window: Window) -> dict[str, Any]:
-    """Source, days and rows, and the days of each split."""
+    """Source, days and rows, and which days or rows each split has."""
     ingest = stages["ingest"]
     facts = {
         "source": ingest.get("source"),
         "days of the source": " to ".join(str(ingest[key]) for key in ("first_day", "last_day") if ingest.get(key)),
-        **{f"{split} days": f"{first} to {last}" for split, (first, last) in window.ranges.items()},
+        **{f"{split} {'days' if window.rows is None else 'rows'}": text for split, text in window.described.items()},
         "exposures": look_up(ingest, "rows.exposures"),
         "users": look_up(ingest, "rows.users"),
         "videos": look_up(ingest, "rows.videos"),

@@ -166,3 +166,33 @@ def test_published_splits_of_kuairec_take_every_day_of_it(name, tmp_path):
 def test_shares_that_make_no_split_are_refused(rows, message):
     with pytest.raises(ConfigError, match=message):
         window(**rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (None, {"train": "2024-03-01 to 2024-03-02", "eval": "2024-03-04 to 2024-03-04"}),
+        (
+            {"kind": "random", "valid_share": 0.1, "eval_share": 0.2},
+            {
+                "train": "70% of the rows, drawn at random, of 2024-03-01 to 2024-03-04",
+                "eval": "20% of the rows, drawn at random, of 2024-03-01 to 2024-03-04",
+            },
+        ),
+        (
+            {"kind": "chronological", "valid_share": 0.1, "eval_share": 0.1},
+            {
+                "train": "the first 80% of the rows of 2024-03-01 to 2024-03-04",
+                "eval": "the last 10% of the rows of 2024-03-01 to 2024-03-04",
+            },
+        ),
+        (
+            {"kind": "unbiased", "valid_share": 0.1, "eval_share": 0},
+            {"eval": "the rows whose video was drawn at random of 2024-03-01 to 2024-03-04"},
+        ),
+    ],
+)
+def test_pages_say_which_rows_a_split_has(rows, expected):
+    days = {"end": "2024-03-04", "train_days": 2, "valid_days": 1, "finetune_days": 0, "eval_days": 1}
+    described = Window(**days, rows=rows).described
+    assert {split: described[split] for split in expected} == expected
