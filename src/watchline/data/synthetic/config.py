@@ -31,6 +31,6 @@ class SyntheticConfig(Config):
         return self.exposures / self.days
 
 
-def day_generator(seed: int, stream: int, day: int) -> np.random.Generator:
-    """Random numbers of one purpose (`stream`) and one day, independent of those of every other."""
-    return np.random.default_rng(np.random.SeedSequence([seed, stream, day]))
+def day_generator(seed: int, stream: int, day: int, part: int = 0) -> np.random.Generator:
+    """Random numbers of one purpose (`stream`), one day and one part of it, independent of those of every other."""
+    return np.random.default_rng(np.random.SeedSequence([seed, stream, day, part]))

@@ -1,5 +1,6 @@
 """The exported law against its own samples, and against the table it generated."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -108,6 +109,24 @@ def test_the_generated_watch_times_follow_the_exported_law(tmp_path):
     assert abs(zeros - start.sum()) < 4.0 * np.sqrt((start * (1 - start)).sum())
 
 
+def test_the_weights_of_no_play_and_of_the_stays_sum_to_one(law):
+    components = law.components(*rows(law, 500, seed=6))
+    total = components.zero_N + sum(stay.weight_N for stay in components.stays)
+    np.testing.assert_allclose(total, 1.0, atol=1e-12)
+    assert all((stay.weight_N > 0).all() for stay in components.stays)
+
+
+def test_the_day_of_the_week_is_that_of_the_local_day(law):
+    weekend, friday = np.array([5, 6]), 4  # 2024-03-02 and 03 are Saturday and Sunday
+    gains_W = law.parameters.interest_W
+    assert (gains_W[weekend] > gains_W[friday]).all()
+    users, videos, surfaces, _ = rows(law, 50)
+    still = replace(law, parameters=replace(law.parameters, turn_CK=np.zeros_like(law.parameters.turn_CK)))
+    noon = [np.full(50, np.datetime64(f"2024-03-0{day}T04:00", "us")) for day in (1, 2, 3)]
+    on_friday, *on_weekend = (still.mean_watch_time_s(users, videos, surfaces, at) for at in noon)
+    assert all((mean > on_friday).all() for mean in on_weekend)
+
+
 def test_tastes_turn_over_days_and_stand_still_without_drift(law):
     still = small_config(days=4, exposures=4000, seed=3, drift=0.0)
     users, videos, _, _ = rows(law, 300)
@@ -115,6 +134,13 @@ def test_tastes_turn_over_days_and_stand_still_without_drift(law):
         of_config = build_law(config, draw_population(config))
         first, last = (of_config.match(users, videos, np.full(300, day)) for day in (0.0, 3.0))
         assert (np.abs(first - last).mean() > 0.1) == moves
+
+
+def test_what_a_topic_loses_in_one_cluster_it_gains_in_that_cluster_s_pair(law):
+    p = law.parameters
+    swing_CK = p.swing_CK * np.cos(p.phase_CK + p.turn_CK * 2.5)
+    assert np.abs(swing_CK).max() > 0.5
+    np.testing.assert_allclose(swing_CK[0::2], -swing_CK[1::2], atol=1e-9)
 
 
 def test_drift_moves_no_mean_taste_of_a_cluster(law):
