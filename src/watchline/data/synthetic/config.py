@@ -22,7 +22,7 @@ class SyntheticConfig(Config):
     first_day: date = Field(description="first local day")
     days: int = Field(ge=1, le=3650, description="number of local days")
     exposures: int = Field(ge=50, description="rows in all, surplus copies included, at an average day of the week")
-    drift: float = Field(default=1.0, ge=0, description="speed of the drift of tastes; 0: none")
+    drift: float = Field(default=1.0, ge=0, description="speed of tastes, releases per ten days; 0: no drift")
     defects: float = Field(default=1.0, ge=0, le=5, description="rate of defects as a multiple of the real log's")
 
     @property

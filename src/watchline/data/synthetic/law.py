@@ -1,6 +1,7 @@
 """The law of the generated data: the distribution of watch time given user, video, surface and time.
 
 With interest I = patience of the user + quality of the video + match of tastes and topics at that day
+                + how the duration suits the user's cluster under that day's release of the app
                 + surface + hour + weekday:
 
     Y = 0                                               with probability p0(surface, user, I)
@@ -100,6 +101,14 @@ class Law:
         weight_N = video["second_weight"][video_id]
         return (1.0 - weight_N) * taste(video["topic"][video_id]) + weight_N * taste(video["second_topic"][video_id])
 
+    def length_suits(self, user_id: np.ndarray, video_id: np.ndarray, day: np.ndarray) -> np.ndarray:
+        """How well the videos' durations suit the users under that day's release of the app, float64 (N,)."""
+        p = self.parameters
+        release_N = np.maximum(day * p.releases_per_day, 0.0).astype(np.int64) % len(p.length_RC)
+        log_length_N = np.log(self._video["duration_s"][video_id]) - p.length_log_s
+        length_N = np.clip(log_length_N, -p.length_reach, p.length_reach)
+        return p.length_RC[release_N, self._user["cluster"][user_id]] * length_N
+
     def local_days(self, exposed_at: np.ndarray) -> np.ndarray:
         """Local days since the first day's midnight, fractional, of UTC datetime64 times."""
         p = self.parameters
@@ -115,11 +124,12 @@ class Law:
         day_N = self.local_days(exposed_at)
         hour_N = np.floor((day_N % 1.0) * 24.0).astype(np.int64)
         weekday_N = (np.floor(day_N).astype(np.int64) + p.first_day.weekday()) % 7
-        interest_N = user["patience"][user_id] + video["quality"][video_id] + self.match(user_id, video_id, day_N)
-        interest_N = interest_N + p.interest + p.interest_S[surface] + p.interest_H[hour_N] + p.interest_W[weekday_N]
-        zero_N = expit(p.zero_logit_S[surface] + user["zero_logit"][user_id] + p.zero_slope * interest_N)
         duration_N = video["duration_s"][video_id]
         log_ratio_N = np.log(duration_N) - p.duration_log_s
+        interest_N = user["patience"][user_id] + video["quality"][video_id] + self.match(user_id, video_id, day_N)
+        interest_N += p.interest + p.interest_S[surface] + p.interest_H[hour_N] + p.interest_W[weekday_N]
+        interest_N += self.length_suits(user_id, video_id, day_N)
+        zero_N = expit(p.zero_logit_S[surface] + user["zero_logit"][user_id] + p.zero_slope * interest_N)
         skip_logit_N = p.skip_logit + p.skip_logit_S[surface] + user["skip_logit"][user_id]
         skip_N = expit(skip_logit_N + p.skip_slope * interest_N + p.skip_bend * log_ratio_N)
         finish_bend_N = (p.finish_bend + p.finish_bend2 * log_ratio_N) * log_ratio_N

@@ -14,6 +14,7 @@ import polars as pl
 from watchline.data.synthetic.config import SyntheticConfig, day_generator
 from watchline.data.synthetic.law import TASTES
 from watchline.data.synthetic.parameters import (
+    CLUSTER_SHARES,
     NUM_CLUSTERS,
     NUM_TOPICS,
     PATIENCE,
@@ -77,7 +78,7 @@ def _cohort_size(config: SyntheticConfig, day: int, first: float, new: float) ->
 
 def _draw_users(generator: np.random.Generator, config: SyntheticConfig, day: int, first_id: int) -> pl.DataFrame:
     count = _cohort_size(config, day, FIRST_USERS, NEW_USERS)
-    cluster = generator.choice(NUM_CLUSTERS, count, p=np.array([0.26, 0.22, 0.19, 0.14, 0.11, 0.08]))
+    cluster = generator.choice(NUM_CLUSTERS, count, p=CLUSTER_SHARES)
     patience = generator.normal(0.0, PATIENCE, count)
     tastes_UK = generator.normal(0.0, 0.22, (count, NUM_TOPICS))
     state = {
