@@ -22,7 +22,7 @@ class SyntheticConfig(Config):
     first_day: date = Field(description="first local day")
     days: int = Field(ge=1, le=3650, description="number of local days")
     exposures: int = Field(ge=50, description="rows in all, surplus copies included, at an average day of the week")
-    drift: float = Field(default=1.0, ge=0, description="speed of the drift of tastes; 0: none")
+    drift: float = Field(default=1.0, ge=0, description="speed of tastes, releases per ten days; 0: no drift")
     defects: float = Field(default=1.0, ge=0, le=5, description="rate of defects as a multiple of the real log's")
 
     @property
@@ -31,6 +31,6 @@ class SyntheticConfig(Config):
         return self.exposures / self.days
 
 
-def day_generator(seed: int, stream: int, day: int) -> np.random.Generator:
-    """Random numbers of one purpose (`stream`) and one day, independent of those of every other."""
-    return np.random.default_rng(np.random.SeedSequence([seed, stream, day]))
+def day_generator(seed: int, stream: int, day: int, part: int = 0) -> np.random.Generator:
+    """Random numbers of one purpose (`stream`), one day and one part of it, independent of those of every other."""
+    return np.random.default_rng(np.random.SeedSequence([seed, stream, day, part]))

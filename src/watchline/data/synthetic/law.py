@@ -1,14 +1,17 @@
 """The law of the generated data: the distribution of watch time given user, video, surface and time.
 
-With interest I = patience of the user + quality of the video + match of tastes and topics at that day + surface + hour:
+With interest I = patience of the user + quality of the video + match of tastes and topics at that day
+                + how the duration suits the user's cluster under that day's release of the app
+                + surface + hour + weekday:
 
-    Y = 0                                   with probability p0(surface, user, I)
-    Y = loop(exp(N(a, sigma_skip)))         a quick skip, with probability (1 - p0) p1(surface, user, I)
-    Y = loop(exp(N(b(I, duration), sigma))) otherwise
+    Y = 0                                               with probability p0(surface, user, I)
+    Y = loop(exp(N(a, sigma_skip)))                     a quick skip, p1(surface, user, I, duration) of the rest
+    Y = loop(exp(N(ln duration + c, sigma_finish)))     a stay by the video's length, p2(I, duration) of the rest
+    Y = loop(exp(N(b(I, duration), sigma)))             otherwise
 
-where loop (loops.py) turns how long a user would stay into watch time: the same up to the video's duration, little
-more just beyond it, loops for who would stay much longer. Mean and CDF are closed forms of the lognormal; samples are
-rounded to milliseconds as a log does.
+where loop (loops.py) turns how long a user would stay into watch time: the same up to the video's duration, a few
+seconds more just beyond it, loops for who would stay much longer. Mean and CDF are closed forms of the lognormal;
+samples are rounded to milliseconds as a log does. docs/generator.md has the whole law beside the log it was fitted to.
 """
 
 from __future__ import annotations
@@ -35,13 +38,20 @@ VIDEO_STATE = ["video_id", "duration_s", "quality", "topic", "second_topic", "se
 
 
 @dataclass(frozen=True)
+class Stay:
+    """One kind of stay: how likely it is, and the mean and deviation of its log seconds."""
+
+    weight_N: np.ndarray
+    log_s_N: np.ndarray
+    sigma: float
+
+
+@dataclass(frozen=True)
 class Components:
-    """Each row's distribution: two weights, two log-means (log seconds) and the video's duration in seconds."""
+    """Each row's distribution: the weight of no play, the three kinds of stay and the video's duration in seconds."""
 
     zero_N: np.ndarray
-    skip_N: np.ndarray
-    skip_log_N: np.ndarray
-    watch_log_N: np.ndarray
+    stays: tuple[Stay, ...]  # skip, finish, other; with zero_N their weights sum to 1
     duration_s_N: np.ndarray
 
 
@@ -65,10 +75,18 @@ class Law:
     def _video(self) -> dict[str, np.ndarray]:
         return {name: self.videos[name].to_numpy() for name in VIDEO_STATE}
 
-    @cached_property
-    def _curve(self) -> LoopCurve:
+    def _curve(self, c: Components) -> LoopCurve:
+        """Each row's curve: past the end a play lasts seconds, whatever the duration; short videos loop more."""
         p = self.parameters
-        return LoopCurve(p.end_power, p.loop_from, p.loop_power)
+        end_power_N = np.minimum(p.end_s / c.duration_s_N, p.max_power)
+        loop_power_N = p.loop_power + p.loop_slope * (np.log(c.duration_s_N) - p.duration_log_s)
+        return LoopCurve(
+            near_end=p.near_end,
+            end_from=p.end_from,
+            end_power=end_power_N,
+            loop_from=p.loop_from,
+            loop_power=np.clip(loop_power_N, p.min_power, p.max_power),
+        )
 
     def match(self, user_id: np.ndarray, video_id: np.ndarray, day: np.ndarray) -> np.ndarray:
         """How well the videos' topics suit the users, float64 (N,); `day` = local days since the first, fractional."""
@@ -82,6 +100,14 @@ class Law:
 
         weight_N = video["second_weight"][video_id]
         return (1.0 - weight_N) * taste(video["topic"][video_id]) + weight_N * taste(video["second_topic"][video_id])
+
+    def length_suits(self, user_id: np.ndarray, video_id: np.ndarray, day: np.ndarray) -> np.ndarray:
+        """How well the videos' durations suit the users under that day's release of the app, float64 (N,)."""
+        p = self.parameters
+        release_N = np.maximum(day * p.releases_per_day, 0.0).astype(np.int64) % len(p.length_RC)
+        log_length_N = np.log(self._video["duration_s"][video_id]) - p.length_log_s
+        length_N = np.clip(log_length_N, -p.length_reach, p.length_reach)
+        return p.length_RC[release_N, self._user["cluster"][user_id]] * length_N
 
     def local_days(self, exposed_at: np.ndarray) -> np.ndarray:
         """Local days since the first day's midnight, fractional, of UTC datetime64 times."""
@@ -97,18 +123,27 @@ class Law:
         p, user, video = self.parameters, self._user, self._video
         day_N = self.local_days(exposed_at)
         hour_N = np.floor((day_N % 1.0) * 24.0).astype(np.int64)
-        interest_N = user["patience"][user_id] + video["quality"][video_id] + self.match(user_id, video_id, day_N)
-        interest_N = interest_N + p.interest_S[surface] + p.interest_H[hour_N]
-        zero_N = expit(p.zero_logit_S[surface] + user["zero_logit"][user_id] + p.zero_slope * interest_N)
-        skip_logit_N = p.skip_logit + p.skip_logit_S[surface] + user["skip_logit"][user_id]
+        weekday_N = (np.floor(day_N).astype(np.int64) + p.first_day.weekday()) % 7
         duration_N = video["duration_s"][video_id]
         log_ratio_N = np.log(duration_N) - p.duration_log_s
-        length_N = (p.duration_slope + p.duration_bend * log_ratio_N) * log_ratio_N
+        interest_N = user["patience"][user_id] + video["quality"][video_id] + self.match(user_id, video_id, day_N)
+        interest_N += p.interest + p.interest_S[surface] + p.interest_H[hour_N] + p.interest_W[weekday_N]
+        interest_N += self.length_suits(user_id, video_id, day_N)
+        zero_N = expit(p.zero_logit_S[surface] + user["zero_logit"][user_id] + p.zero_slope * interest_N)
+        skip_logit_N = p.skip_logit + p.skip_logit_S[surface] + user["skip_logit"][user_id]
+        skip_N = expit(skip_logit_N + p.skip_slope * interest_N + p.skip_bend * log_ratio_N)
+        finish_bend_N = (p.finish_bend + p.finish_bend2 * log_ratio_N) * log_ratio_N
+        finish_N = expit(p.finish_logit + p.finish_slope * interest_N + finish_bend_N)
+        watch_log_N = p.watch_log_s + p.watch_slope * interest_N
+        watch_log_N = watch_log_N + (p.duration_slope + p.duration_bend * log_ratio_N) * log_ratio_N
+        plays_N, stays_N = 1.0 - zero_N, (1.0 - zero_N) * (1.0 - skip_N)
         return Components(
             zero_N=zero_N,
-            skip_N=(1.0 - zero_N) * expit(skip_logit_N + p.skip_slope * interest_N),
-            skip_log_N=np.full(len(zero_N), p.skip_log_s),
-            watch_log_N=p.watch_log_s + p.watch_slope * interest_N + length_N,
+            stays=(
+                Stay(plays_N * skip_N, np.full(len(zero_N), p.skip_log_s), p.skip_sigma),
+                Stay(stays_N * finish_N, np.log(duration_N) + p.finish_log, p.finish_sigma),
+                Stay(stays_N * (1.0 - finish_N), watch_log_N, p.watch_sigma),
+            ),
             duration_s_N=duration_N,
         )
 
@@ -116,10 +151,12 @@ class Law:
         self, user_id: np.ndarray, video_id: np.ndarray, surface: np.ndarray, exposed_at: np.ndarray
     ) -> np.ndarray:
         """Expected watch time in seconds, float64 (N,); exact but for the rounding of samples to milliseconds."""
-        c, p = self.components(user_id, video_id, surface, exposed_at), self.parameters
-        skip_s_N = self._curve.mean(c.skip_log_N, p.skip_sigma, c.duration_s_N)
-        watch_s_N = self._curve.mean(c.watch_log_N, p.watch_sigma, c.duration_s_N)
-        return c.skip_N * skip_s_N + (1.0 - c.zero_N - c.skip_N) * watch_s_N
+        c = self.components(user_id, video_id, surface, exposed_at)
+        curve = self._curve(c)
+        mean_N = np.zeros(len(c.zero_N))
+        for stay in c.stays:
+            mean_N += stay.weight_N * curve.mean(stay.log_s_N, stay.sigma, c.duration_s_N)
+        return mean_N
 
     def sample(
         self,
@@ -130,12 +167,14 @@ class Law:
         generator: np.random.Generator,
     ) -> np.ndarray:
         """Draw one watch time a row, seconds in whole milliseconds, float64 (N,)."""
-        c, p = self.components(user_id, video_id, surface, exposed_at), self.parameters
+        c = self.components(user_id, video_id, surface, exposed_at)
         kind_N = generator.random(len(c.zero_N))
         noise_N = generator.standard_normal(len(c.zero_N))
-        is_skip_N = kind_N < c.zero_N + c.skip_N
-        log_N = np.where(is_skip_N, c.skip_log_N + p.skip_sigma * noise_N, c.watch_log_N + p.watch_sigma * noise_N)
-        milliseconds_N = np.rint(1000.0 * self._curve.apply(np.exp(log_N), c.duration_s_N))
+        log_N, edge_N = np.zeros(len(c.zero_N)), c.zero_N
+        for stay in c.stays:
+            log_N = np.where(kind_N >= edge_N, stay.log_s_N + stay.sigma * noise_N, log_N)
+            edge_N = edge_N + stay.weight_N
+        milliseconds_N = np.rint(1000.0 * self._curve(c).apply(np.exp(log_N), c.duration_s_N))
         return np.where(kind_N < c.zero_N, 0.0, milliseconds_N) / 1000.0
 
     def cdf(
@@ -162,12 +201,11 @@ class Law:
         return np.where(c.zero_N >= level, 0.0, np.exp(high_N))
 
     def _cdf(self, c: Components, watch_time_s: np.ndarray) -> np.ndarray:
-        p = self.parameters
         with np.errstate(divide="ignore"):
-            log_N = np.log(self._curve.invert(np.maximum(watch_time_s, 0.0), c.duration_s_N))
-        skip_N = ndtr((log_N - c.skip_log_N) / p.skip_sigma)
-        watch_N = ndtr((log_N - c.watch_log_N) / p.watch_sigma)
-        cdf_N = c.zero_N + c.skip_N * skip_N + (1.0 - c.zero_N - c.skip_N) * watch_N
+            log_N = np.log(self._curve(c).invert(np.maximum(watch_time_s, 0.0), c.duration_s_N))
+        cdf_N = c.zero_N.copy()
+        for stay in c.stays:
+            cdf_N += stay.weight_N * ndtr((log_N - stay.log_s_N) / stay.sigma)
         return np.where(watch_time_s < 0.0, 0.0, cdf_N)
 
     def _check(self, user_id: np.ndarray, video_id: np.ndarray, surface: np.ndarray) -> None:

@@ -1,7 +1,8 @@
 """How long a user would stay with a video, turned into watch time: past its end, plays pause or loop.
 
-With r = stay / duration: watch / duration = r up to the end (r <= 1); r^end_power just beyond it, where most plays
-stop soon; from r = loop_from on it grows with loop_power, as loops add up. The curve is continuous and increasing.
+With r = stay / duration: watch / duration = r up to near_end, a little under 1; from there to r = end_from, a little
+over 1, it creeps up to 1, as who comes close waits for the end; beyond, it grows with end_power, where most plays stop
+soon; from r = loop_from on with loop_power, as loops add up. The curve is continuous and increasing.
 """
 
 from __future__ import annotations
@@ -11,23 +12,29 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
+Power = float | np.ndarray  # the same for all rows, or one a row
+
 
 @dataclass(frozen=True)
 class LoopCurve:
     """Piecewise powers of r, each height * (r / start)^power; all times in seconds, all methods elementwise."""
 
-    end_power: float
+    near_end: float
+    end_from: float
+    end_power: Power
     loop_from: float
-    loop_power: float
+    loop_power: Power
 
     @property
-    def _pieces(self) -> list[tuple[float, float, float, float, float]]:
+    def _pieces(self) -> list[tuple[float, float, float, Power, Power]]:
         """(from r, to r, start, height, power) of each piece."""
-        k, height = self.loop_from, self.loop_from**self.end_power
+        a, b, k = self.near_end, self.end_from, self.loop_from
+        near_power = np.log(1.0 / a) / np.log(b / a)
         return [
-            (0.0, 1.0, 1.0, 1.0, 1.0),
-            (1.0, k, 1.0, 1.0, self.end_power),
-            (k, np.inf, k, height, self.loop_power),
+            (0.0, a, a, a, 1.0),
+            (a, b, a, a, near_power),
+            (b, k, b, 1.0, self.end_power),
+            (k, np.inf, k, (k / b) ** self.end_power, self.loop_power),
         ]
 
     def apply(self, stay_s: np.ndarray, duration_s: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The exported law against its own samples, and against the table it generated."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from tests.helpers.canonical import small_config, write_canonical
 from watchline.data.synthetic import Law
+from watchline.data.synthetic.generate import generate_day
+from watchline.data.synthetic.parameters import CLUSTER_SHARES, NUM_CLUSTERS
 from watchline.data.synthetic.population import draw_population
 from watchline.data.synthetic.source import build_law
 
@@ -108,6 +111,24 @@ def test_the_generated_watch_times_follow_the_exported_law(tmp_path):
     assert abs(zeros - start.sum()) < 4.0 * np.sqrt((start * (1 - start)).sum())
 
 
+def test_the_weights_of_no_play_and_of_the_stays_sum_to_one(law):
+    components = law.components(*rows(law, 500, seed=6))
+    total = components.zero_N + sum(stay.weight_N for stay in components.stays)
+    np.testing.assert_allclose(total, 1.0, atol=1e-12)
+    assert all((stay.weight_N > 0).all() for stay in components.stays)
+
+
+def test_the_day_of_the_week_is_that_of_the_local_day(law):
+    weekend, friday = np.array([5, 6]), 4  # 2024-03-02 and 03 are Saturday and Sunday
+    gains_W = law.parameters.interest_W
+    assert (gains_W[weekend] > gains_W[friday]).all()
+    users, videos, surfaces, _ = rows(law, 50)
+    still = replace(law, parameters=replace(law.parameters, turn_CK=np.zeros_like(law.parameters.turn_CK)))
+    noon = [np.full(50, np.datetime64(f"2024-03-0{day}T04:00", "us")) for day in (1, 2, 3)]
+    on_friday, *on_weekend = (still.mean_watch_time_s(users, videos, surfaces, at) for at in noon)
+    assert all((mean > on_friday).all() for mean in on_weekend)
+
+
 def test_tastes_turn_over_days_and_stand_still_without_drift(law):
     still = small_config(days=4, exposures=4000, seed=3, drift=0.0)
     users, videos, _, _ = rows(law, 300)
@@ -117,10 +138,46 @@ def test_tastes_turn_over_days_and_stand_still_without_drift(law):
         assert (np.abs(first - last).mean() > 0.1) == moves
 
 
+def test_what_a_topic_loses_in_one_cluster_it_gains_in_that_cluster_s_pair(law):
+    p = law.parameters
+    swing_CK = p.swing_CK * np.cos(p.phase_CK + p.turn_CK * 2.5)
+    assert np.abs(swing_CK).max() > 0.5
+    np.testing.assert_allclose(swing_CK[0::2], -swing_CK[1::2], atol=1e-9)
+
+
 def test_drift_moves_no_mean_taste_of_a_cluster(law):
     p = law.parameters
     phases_CK = p.phase_CK + p.turn_CK * 2.5
     np.testing.assert_allclose(np.cos(phases_CK).sum(axis=1), 0.0, atol=1e-9)
+
+
+def test_a_release_turns_what_length_suits_whom_and_moves_no_mean_of_a_video(law):
+    of_each = np.array([law.users["cluster"].to_list().index(c) for c in range(NUM_CLUSTERS)])
+    video, shares_C = np.full(NUM_CLUSTERS, int(law.videos["duration_s"].arg_max())), np.array(CLUSTER_SHARES)
+    before_C, after_C = (law.length_suits(of_each, video, np.full(NUM_CLUSTERS, day)) for day in (9.9, 10.0))
+    np.testing.assert_array_equal(law.length_suits(of_each, video, np.full(NUM_CLUSTERS, -0.1)), before_C)
+    np.testing.assert_allclose(after_C, -before_C)
+    assert (np.abs(before_C) > 0.2).all()
+    assert before_C @ shares_C == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_release_moves_no_mean_of_a_user_over_the_rows_of_the_log():
+    config = small_config(days=12, exposures=24_000, seed=3)
+    population = draw_population(config)
+    law = build_law(config, population)
+    row = generate_day(config, population, law, 11)
+    suits_N = law.length_suits(row["user_id"].to_numpy(), row["video_id"].to_numpy(), np.full(len(row), 11.5))
+    side_N = np.sign(law.parameters.length_RC[1, law.users["cluster"].to_numpy()[row["user_id"].to_numpy()]])
+    assert suits_N.std() > 0.2
+    assert abs((side_N * suits_N).mean()) < 0.15 * suits_N.std()
+
+
+def test_without_drift_there_is_no_release():
+    still = small_config(days=4, exposures=400, seed=3, drift=0.0)
+    law = build_law(still, draw_population(still))
+    users, videos, _, _ = rows(law, 50)
+    first, late = (law.length_suits(users, videos, np.full(50, day)) for day in (0.0, 999.0))
+    np.testing.assert_array_equal(first, late)
 
 
 @pytest.mark.parametrize(("which", "name"), [(0, "user_id"), (1, "video_id"), (2, "surface")])
