@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from watchline.stages import features, ingest, validate
 ROOT = Path(__file__).resolve().parents[1]
 FIRST_DAY = date(2022, 4, 22)
 INGEST = ["--raw", "raw", "--out", "data/ingest", "--report", "reports/ingest"]
-FEATURES = ["--tables", "data/validate", "--repo", str(ROOT / "features"), "--out", "data/features"]
+FEATURES = ["--tables", "data/validate", "--repo", "features", "--out", "data/features"]
 VALIDATE = ["--tables", "data/ingest", "--out", "data/validate", "--quarantine", "data/quarantine"]
 
 
@@ -37,6 +38,8 @@ def write_params(directory: Path, days: int) -> None:
         name: yaml.safe_load((ROOT / f"conf/{name}/default.yaml").read_text()) for name in ("validate", "features")
     }
     (directory / "params.yaml").write_text(yaml.safe_dump(values))
+    # The online store lies beside the repository of definitions: a copy of it is a store of this line's own.
+    shutil.copytree(ROOT / "features", directory / "features", dirs_exist_ok=True)
 
 
 def run_ingest() -> None:

@@ -23,13 +23,13 @@ from feast.types import FeastType, Float64, Int64, String
 
 from watchline.data.schema import TIMESTAMP
 from watchline.data.tables import write_parquet
+from watchline.feature_store.messages import rows_as_messages, value_of
 from watchline.feature_store.point_in_time import to_utc
 from watchline.feature_store.snapshots import TIME
-from watchline.feature_store.sqlite_store import Row, SqliteRowsOnlineStore
+from watchline.feature_store.sqlite_store import Row, SqliteRowsOnlineStore, packed_key
 
 _BATCH = 5_000
 _PROBES = 20  # rows of a view that are read back to see that the online store still has what it was given
-_FIELD_OF: dict[FeastType, str] = {Int64: "int64_val", Float64: "double_val", String: "string_val"}
 _TYPE_OF: dict[FeastType, type[pl.DataType]] = {Int64: pl.Int64, Float64: pl.Float64, String: pl.String}
 _BEFORE = "__before"
 
@@ -167,6 +167,11 @@ def _remove(
 
 
 def _write(store: FeatureStore, online: OnlineStore, view: FeatureView, rows: pl.DataFrame) -> None:
+    if isinstance(online, SqliteRowsOnlineStore):
+        times = rows[TIME].dt.epoch("us")
+        keys = (packed_key(store.config, key) for key in _entity_keys(view, rows))
+        online.write_packed(store.config, view, zip(keys, times, rows_as_messages(rows, view.features)))
+        return
     for batch in rows.iter_slices(_BATCH):
         online.online_write_batch(store.config, view, _entity_rows(view, batch), None)
 
@@ -191,8 +196,7 @@ def _type_of(field: Field) -> type[pl.DataType]:
 
 
 def _values(column: pl.Series, dtype: FeastType) -> list[Value]:
-    field, null = _FIELD_OF[dtype], Value()
-    return [null if value is None else Value(**{field: value}) for value in column]
+    return [value_of(value, dtype) for value in column]
 
 
 def _utc(moment: datetime | None) -> datetime | None:

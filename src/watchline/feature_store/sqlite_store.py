@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from pydantic import StrictStr
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_PARAMETERS = 30_000  # SQLite's limit on placeholders in a statement is 32,766
 
+PackedRow = tuple[bytes, int, bytes]  # entity key, event time in microseconds since 1970, serialised RepeatedValue
 Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 
 
@@ -73,22 +74,27 @@ class SqliteRowsOnlineStore(OnlineStore):
     ) -> None:
         """Insert or replace one row per entity; an older event time never replaces a newer one."""
         names = [feature.name for feature in table.features]
+        self.write_packed(config, table, _packed(config, names, data))
+        if progress:
+            progress(len(data))
+
+    def write_packed(self, config: RepoConfig, table: FeatureView, rows: Iterable[PackedRow]) -> None:
+        """As `online_write_batch`, for rows that are packed already, in one transaction."""
         connection = self._connect(config)
         with connection:
             connection.executemany(
                 f"INSERT INTO {_table(config, table)} VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE "
                 "SET time_us = excluded.time_us, features = excluded.features WHERE excluded.time_us >= time_us",
-                _packed(config, names, data),
+                rows,
             )
-        if progress:
-            progress(len(data))
 
     def forget(self, config: RepoConfig, table: FeatureView, entity_keys: list[EntityKey]) -> None:
         """Remove the rows of these entities."""
         connection = self._connect(config)
         with connection:
             connection.executemany(
-                f"DELETE FROM {_table(config, table)} WHERE key = ?", ((_key(config, key),) for key in entity_keys)
+                f"DELETE FROM {_table(config, table)} WHERE key = ?",
+                ((packed_key(config, key),) for key in entity_keys),
             )
 
     def online_read(
@@ -101,7 +107,7 @@ class SqliteRowsOnlineStore(OnlineStore):
         """Event time and values of each entity, (None, None) where there is none; in the order of `entity_keys`."""
         names = [feature.name for feature in table.features]
         wanted = set(names if requested_features is None else requested_features)
-        keys = [_key(config, entity_key) for entity_key in entity_keys]
+        keys = [packed_key(config, entity_key) for entity_key in entity_keys]
         rows: dict[bytes, tuple[int, bytes]] = {}
         for start in range(0, len(keys), _MAX_PARAMETERS):
             part = keys[start : start + _MAX_PARAMETERS]
@@ -143,14 +149,15 @@ def _table(config: RepoConfig, view: FeatureView) -> str:
     return f'"{name}"'
 
 
-def _key(config: RepoConfig, entity_key: EntityKey) -> bytes:
+def packed_key(config: RepoConfig, entity_key: EntityKey) -> bytes:
+    """The key under which the row of an entity lies."""
     version = config.entity_key_serialization_version
     return serialize_entity_key(entity_key, entity_key_serialization_version=version)
 
 
-def _packed(config: RepoConfig, names: list[str], data: list[Row]) -> Iterator[tuple[bytes, int, bytes]]:
+def _packed(config: RepoConfig, names: list[str], data: list[Row]) -> Iterator[PackedRow]:
     for entity_key, values, moment, _ in data:
         aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
         time_us = (aware - _EPOCH) // timedelta(microseconds=1)
         packed = RepeatedValue(val=[values[name] for name in names])
-        yield _key(config, entity_key), time_us, packed.SerializeToString()
+        yield packed_key(config, entity_key), time_us, packed.SerializeToString()

@@ -177,7 +177,8 @@ def test_a_run_that_stops_half_way_is_made_good_by_the_next(project, monkeypatch
     project.fill(back=1)
     with project.opened() as store:
         online = type(store._get_provider().online_store)
-        write, calls = online.online_write_batch, []
+        writing = "write_packed" if hasattr(online, "write_packed") else "online_write_batch"
+        write, calls = getattr(online, writing), []
 
         def stop_at_the_third(*arguments):
             calls.append(arguments)
@@ -185,7 +186,7 @@ def test_a_run_that_stops_half_way_is_made_good_by_the_next(project, monkeypatch
                 raise OSError("no space left on device")
             return write(*arguments)
 
-        monkeypatch.setattr(online, "online_write_batch", stop_at_the_third)
+        monkeypatch.setattr(online, writing, stop_at_the_third)
         with pytest.raises(OSError, match="no space left"):
             materialise(store, project.moment())
     monkeypatch.undo()
