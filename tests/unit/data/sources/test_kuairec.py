@@ -162,6 +162,10 @@ def test_folder_data_folder_and_zip_read_the_same(dataset, tmp_path, folder):
 
 
 def test_kept_rows_are_those_within_every_bound_and_the_others_are_counted(dataset):
+    path = dataset / "data/item_daily_features.csv"
+    items = pl.read_csv(path, infer_schema=False)
+    is_ad = pl.col("video_id").cast(pl.Int64) % 10 == 0
+    items.with_columns(video_type=pl.when(is_ad).then(pl.lit("AD")).otherwise("video_type")).write_csv(path)
     keep = {"without_types": ["AD"], "play_above_s": 0, "duration_above_s": 0, "play_below_durations": 10}
     tables = read_path(dataset, keep=keep)
     rows = exposures_of(tables)
