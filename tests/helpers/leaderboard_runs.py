@@ -17,6 +17,8 @@ from watchline.evaluation.measure import EvaluateConfig, Evaluation, Slices, mea
 from watchline.evaluation.sliced_rows import to_table
 from watchline.models.base import INTERVAL_ENDS
 from watchline.report import write_json
+from watchline.training.distributed import ALONE
+from watchline.training.timings import timing_of, write_timing
 
 ROWS, USERS = 1200, 150
 WINDOW = Window(end=date(2024, 3, 14), eval_days=1, finetune_days=1, valid_days=1, train_days=3)
@@ -55,7 +57,7 @@ def noisy(noise: float, shift: float = 0.0) -> Predict:
 
 
 def write_run(place: Path, seed: int, models: Mapping[str, Predict], data: Rows, with_quantiles: str = "") -> None:
-    """RUNS/seedN as documented in `watchline.leaderboard.runs`; `with_quantiles` names a model that gives them."""
+    """RUNS/seedN as documented in `watchline.leaderboard.runs`, its timings in RUNS; `with_quantiles` names a model."""
     generator = np.random.default_rng(100 + seed)
     predictions: dict[str, dict[str, np.ndarray]] = {}
     for name, predict in models.items():
@@ -72,9 +74,9 @@ def write_run(place: Path, seed: int, models: Mapping[str, Predict], data: Rows,
             pl.Series(key, value) for key, value in values.items()
         )
         write_parquet(of_model, place / f"data/evaluate/{name}.parquet")
-        write_json(place / f"reports/train/{name}/metrics.json", {"parameters": 1000 * (1 + len(name))})
-        timing: dict[str, Any] = {"seconds": 2.0 + seed, "rows": ROWS, "rows_per_s": ROWS / (2.0 + seed)}
-        write_json(place / f"timings/{name}.json", {**timing, "device": "cpu", "threads": 2, "resumed": seed == 3})
+        write_json(place / f"reports/train/{name}/metrics.json", {"parameters": 1000 * (1 + len(name)), "seed": seed})
+        timing = timing_of(2.0 + seed, ROWS, ALONE, 2, resumed=seed == 3)
+        write_timing(place.parent, name, place / f"reports/train/{name}/metrics.json", timing)
     write_parquet(to_table(ids, data.slices), place / "data/evaluate/slices/eval.parquet")
     evaluation = Evaluation(data.label, data.user, predictions, {with_quantiles: 0.8} if with_quantiles else {})
     result = measure(evaluation, data.slices[0], EvaluateConfig(replicates=100), WINDOW)

@@ -48,15 +48,18 @@ class Leaderboard:
     devices: dict[str, str]
 
 
-def build(folder: Path) -> Leaderboard:
-    """Read `folder` (its plan.json and runs) and measure; raises ValueError naming what is missing or does not fit."""
+def build(folder: Path, timings: Path) -> Leaderboard:
+    """Read `folder` (its plan.json and runs) and `timings` (of the train stage) and measure.
+
+    Raises ValueError naming what is missing or does not fit.
+    """
     plan = read_plan(folder / "plan.json")
-    runs = read_runs(folder, plan)
+    runs = read_runs(folder, plan, timings)
     summary = summarise(runs)
     singles = single_models(summary, plan)
     if not singles:
         raise ValueError(f"{folder}/plan.json: every model of the runs is `beside`; leave at least one to compete")
-    draws = draw(runs, plan)
+    draws = draw(runs, list(summary), plan)
     references = {
         metric: best_of(summary, metric, singles)
         for metric in COMPARED
@@ -64,7 +67,7 @@ def build(folder: Path) -> Leaderboard:
     }
     against_best = compare(draws, references)
     wins = winners(summary, plan, against_best)
-    slices = slice_rows(runs)
+    slices = slice_rows(runs, list(summary))
     behind = losses(slices, wins, plan.subject)
     first = runs[0]
     return Leaderboard(
@@ -88,11 +91,11 @@ def build(folder: Path) -> Leaderboard:
 
 
 def _devices(runs: Sequence[SeedRun]) -> dict[str, str]:
-    """Model -> where its fits were timed, as `cpu, 2 threads`; all places, where seeds differ."""
+    """Model -> where its fits were timed, as `cpu, 1 x 2 threads`; all places, where seeds differ."""
     found: dict[str, list[str]] = {}
     for run in runs:
         for name, timing in run.timings.items():
-            found.setdefault(name, []).append(f"{timing['device']}, {timing['threads']} threads")
+            found.setdefault(name, []).append(f"{timing.device}, {timing.processes} x {timing.threads} threads")
     return {name: " / ".join(dict.fromkeys(places)) for name, places in found.items()}
 
 

@@ -16,7 +16,7 @@ from watchline.leaderboard.tables import (
     cost_table,
     loss_table,
     published_table,
-    slice_table,
+    slice_tables,
     trust_table,
 )
 from watchline.report import Callout, Facts, Page, Text
@@ -48,7 +48,9 @@ def build_page(board: Leaderboard) -> Page:
     _add_comparisons(page, f"Differences from {plan.baseline}", board, board.against_baseline)
     _add_comparisons(page, "Differences from the best", board, board.against_best)
     for title, buckets in board.slices.items():
-        page.section(title, slice_table(buckets), note="Mean over the seeds; the least MAE of each slice is marked.")
+        page.section(
+            title, *slice_tables(buckets), note="Mean over the seeds; in brackets how many rows, the best marked."
+        )
     if plan.published:
         page.section("As published", *_published(plan.published), note=PUBLISHED)
     page.section("How this was measured", *_method(board))
@@ -93,9 +95,9 @@ def _add_comparisons(page: Page, title: str, board: Leaderboard, found: Sequence
     if not found:
         return
     references = {each.metric: each.reference for each in found}
-    against = ", ".join(f"{TITLE[metric]}: `{name}`" for metric, name in references.items())
+    against = ", ".join(f"`{name}` in {TITLE[metric].removesuffix(' s')}" for metric, name in references.items())
     note = (
-        f"Model minus {against}. Rows averaged over the seeds first, then {board.plan.replicates:,} draws of users, "
+        f"Model minus reference ({against}). Rows averaged over the seeds first, then {board.plan.replicates:,} draws of users, "
         f"paired; 95 % interval of each difference by itself. Corrected p: Holm over the {len(found)} comparisons here."
     )
     page.section(title, comparison_table(found), *difference_figures(found), note=note)

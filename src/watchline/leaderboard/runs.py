@@ -4,7 +4,8 @@ RUNS/plan.json
 RUNS/seed1/data/evaluate/{MODEL.parquet, slices/eval.parquet}   as the evaluate stage wrote them
 RUNS/seed1/reports/evaluate/metrics.json
 RUNS/seed1/reports/train/MODEL/metrics.json
-RUNS/seed1/timings/MODEL.json                                   seconds, rows, rows_per_s, device, threads, resumed
+
+Timings of the fits lie where the train stage kept them (`watchline.training.timings`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from watchline.evaluation.measure import STATISTICS, Evaluation, Slices
 from watchline.evaluation.sliced_rows import ROW, from_table
 from watchline.leaderboard.plan import Plan
 from watchline.report import read_json
+from watchline.training.timings import Timing, read_timing
 
 KEYS = (ROW, "user_id", "date")
 
@@ -37,14 +39,15 @@ class SeedRun:
     slices: list[Slices]
     metrics: dict[str, dict[str, Any]]
     parameters: dict[str, int]
-    timings: dict[str, dict[str, Any]]
+    timings: dict[str, Timing]
     window: dict[str, Any]
     best_constant: dict[str, float]
 
 
-def read_runs(folder: Path, plan: Plan) -> list[SeedRun]:
-    """Every seed of the plan that has a run, in order; raises ValueError naming the file that is not of the same rows.
+def read_runs(folder: Path, plan: Plan, timings: Path) -> list[SeedRun]:
+    """Every seed of the plan that has a run, in order; `timings`: the folder that the train stage ran with as `--runs`.
 
+    Raises ValueError naming the file that is not of the same rows, or saying that no seed has a run.
     Seeds may differ in nothing but the seed, so all must have the exposures and labels of the first.
     """
     runs: list[SeedRun] = []
@@ -53,7 +56,7 @@ def read_runs(folder: Path, plan: Plan) -> list[SeedRun]:
         place = folder / f"seed{seed}"
         if not (place / "reports/evaluate/metrics.json").is_file():
             continue
-        run, rows = _read(place, seed)
+        run, rows = _read(place, seed, timings)
         first = rows if first is None else first
         if not rows.equals(first):
             raise ValueError(
@@ -67,7 +70,7 @@ def read_runs(folder: Path, plan: Plan) -> list[SeedRun]:
     return runs
 
 
-def _read(place: Path, seed: int) -> tuple[SeedRun, pl.DataFrame]:
+def _read(place: Path, seed: int, timings: Path) -> tuple[SeedRun, pl.DataFrame]:
     """One run, and the keys and labels of its rows."""
     result = read_json(place / "reports/evaluate/metrics.json", ["models", "window", "best_constant"])
     frames = {name: read_parquet(place / f"data/evaluate/{name}.parquet") for name in result["models"]}
@@ -94,8 +97,8 @@ def _read(place: Path, seed: int) -> tuple[SeedRun, pl.DataFrame]:
         evaluation,
         from_table(sliced),
         result["models"],
-        {name: found for name in names if (found := _parameters(place, name)) is not None},
-        {name: read_json(path) for name in names if (path := place / f"timings/{name}.json").is_file()},
+        {name: count for name in names if (count := _parameters(place, name)) is not None},
+        {name: timing for name in names if (timing := _timing(place, name, timings)) is not None},
         result["window"],
         result["best_constant"],
     )
@@ -108,6 +111,11 @@ def _parameters(place: Path, model: str) -> int | None:
     facts = read_json(path) if path.is_file() else {}
     counts = [value for key, value in facts.items() if key == "parameters" or key.endswith("_parameters")]
     return sum(counts) if counts else None
+
+
+def _timing(place: Path, model: str, timings: Path) -> Timing | None:
+    path = place / "reports/train" / model / "metrics.json"
+    return read_timing(timings, model, path) if path.is_file() else None
 
 
 def missing(runs: list[SeedRun], plan: Plan) -> list[str]:

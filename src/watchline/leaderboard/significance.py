@@ -10,7 +10,6 @@ import numpy as np
 from watchline.evaluation.measure import STATISTIC
 from watchline.leaderboard.plan import Plan
 from watchline.leaderboard.runs import SeedRun
-from watchline.leaderboard.summary import model_names
 from watchline.metrics import Floats, Replicates, bootstrap_of_seeds
 
 COMPARED = ("mae_s", "rmse_s", "xauc", "gauc")
@@ -38,14 +37,14 @@ class Comparison:
         return self.p_corrected < ALPHA
 
 
-def draw(runs: Sequence[SeedRun], plan: Plan) -> Draws:
-    """Every model's COMPARED metrics over the same draws of users; the seeds' rows are averaged before users are drawn.
+def draw(runs: Sequence[SeedRun], models: Sequence[str], plan: Plan) -> Draws:
+    """The models' COMPARED metrics over the same draws of users; the seeds' rows are averaged before users are drawn.
 
     A metric that is not defined on these rows (no user with two different labels, say) is left out.
     """
     first = runs[0].evaluation
     asked = {}
-    for name in model_names(runs):
+    for name in models:
         of_model = [run.evaluation for run in runs if name in run.metrics]
         for metric in COMPARED:
             if of_model[0].metric(metric, name) is not None:

@@ -72,8 +72,8 @@ def _interval(key: str) -> Callable[[SeedRun, str], float | None]:
 
 def _timing(key: str) -> Callable[[SeedRun, str], float | None]:
     def read(run: SeedRun, name: str) -> float | None:
-        timing = run.timings.get(name, {})
-        return None if timing.get("resumed") else timing.get(key)
+        timing = run.timings.get(name)
+        return None if timing is None or timing.resumed else float(getattr(timing, key))
 
     return read
 
@@ -102,19 +102,19 @@ def single_models(summary: Summary, plan: Plan) -> list[str]:
     return [name for name in summary if name not in plan.beside]
 
 
-def slice_rows(runs: Sequence[SeedRun]) -> dict[str, list[dict[str, Any]]]:
-    """Per slice and bucket: rows, and the mean over seeds of MAE and XAUC of every model (None: not defined there)."""
-    return {part.title: _buckets(runs, part) for part in runs[0].slices if part.title in SLICED}
+def slice_rows(runs: Sequence[SeedRun], models: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Per slice and bucket: rows, and the mean over seeds of MAE and XAUC of each model (None: not defined there)."""
+    return {part.title: _buckets(runs, models, part) for part in runs[0].slices if part.title in SLICED}
 
 
-def _buckets(runs: Sequence[SeedRun], part: Slices) -> list[dict[str, Any]]:
+def _buckets(runs: Sequence[SeedRun], models: Sequence[str], part: Slices) -> list[dict[str, Any]]:
     found = []
     for bucket in sorted(set(part.bucket.tolist())):
         members = part.bucket == bucket
         row: dict[str, Any] = {"bucket": part.names[bucket] if bucket >= 0 else "unknown", "rows": int(members.sum())}
         for metric in OF_SLICES:
             row[metric] = {}
-            for name in model_names(runs):
+            for name in models:
                 values = (run.evaluation.metric(metric, name, rows=members) for run in runs if name in run.metrics)
                 spread = spread_of(values)
                 row[metric][name] = spread and spread.mean

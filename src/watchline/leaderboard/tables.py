@@ -121,19 +121,16 @@ def _judged(each: Comparison) -> Verdict:
     return Verdict("pass", "better") if improved else Verdict("warn", "worse")
 
 
-def slice_table(buckets: Sequence[Mapping[str, Any]]) -> Table:
-    """Rows of each bucket, MAE and XAUC of each model there."""
-    models = list(buckets[0]["mae_s"])
-    headers = {f"{TITLE[metric]} {name}": (metric, name) for metric in ("mae_s", "xauc") for name in models}
-    rows = []
-    for part in buckets:
-        row: list[Any] = [part["bucket"], part["rows"], *(part[metric][name] for metric, name in headers.values())]
-        known = [column for column in range(2, 2 + len(models)) if row[column] is not None]
-        if len(known) > 1:
-            best = min(known, key=lambda column: float(row[column]))
-            row[best] = Best(row[best])
-        rows.append(row)
-    return Table(["slice", "rows", *headers], rows, formats={name: FORMATS[key] for name, (key, _) in headers.items()})
+def slice_tables(buckets: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """Models against buckets, a table each for MAE and XAUC; a column's name holds how many rows its bucket has."""
+    columns = ["model", *(f"{part['bucket']} ({part['rows']:,})" for part in buckets)]
+    tables = []
+    for metric in ("mae_s", "xauc"):
+        rows = [[name, *(part[metric][name] for part in buckets)] for name in buckets[0][metric]]
+        for column in range(1, len(columns)):
+            _mark(rows, column, DISTANCE[metric], [row[0] for row in rows])
+        tables.append(Table(columns, rows, TITLE[metric], dict.fromkeys(columns[1:], FORMATS[metric])))
+    return tables
 
 
 def loss_table(board: Leaderboard) -> Table:

@@ -40,14 +40,20 @@ def scatter_chart(points: Mapping[str, Point], x_label: str, y_label: str, title
     if broken:
         raise ValueError(f"{title}: {', '.join(broken)} must be above 0 on a logarithmic axis")
 
+    from matplotlib.ticker import LogLocator
+
     def paint(axes: Axes) -> None:
         axes.set_xmargin(0.16)
         for number, (name, height) in enumerate(_name_heights(points, log_x).items()):
             point, colour = points[name], drawing.colour_of(number)
             axes.vlines(point.x, point.low, point.high, color=colour, linewidth=2.2, alpha=0.6)
             axes.plot([point.x], [point.y], "o", color=colour, markersize=6)
-            axes.text(point.x, height, "   " + plain_text(name), va="center", fontsize=9)
+            axes.annotate(
+                plain_text(name), (point.x, height), (6, 0), textcoords="offset points", va="center", fontsize=9
+            )
         label_axes(axes, x_label, y_label, log_x)
+        if log_x:
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
 
     words = "; ".join(f"{name}: {show(point.y).text} at {show(point.x).text}" for name, point in points.items())
     return Figure(drawing.draw(paint, 3.4), title, f"{y_label} over {x_label}. {words}")

@@ -30,7 +30,7 @@ def folder(finished, tmp_path):
 
 
 def test_the_winner_is_the_best_single_model_and_the_subjects_gap_is_said(folder):
-    board = build(folder)
+    board = build(folder, folder)
     assert {metric: win.model for metric, win in board.wins.items()} == {"mae_s": "vr", "xauc": "vr"}
     assert set(board.references.values()) == {"vr"}
     words = " ".join(board.verdict)
@@ -43,7 +43,7 @@ def test_the_winner_is_the_best_single_model_and_the_subjects_gap_is_said(folder
 
 
 def test_numbers_are_mean_and_spread_of_the_seeds_predictions(folder):
-    spread = build(folder).summary["gr"]["mae_s"]
+    spread = build(folder, folder).summary["gr"]["mae_s"]
     frames = [read_parquet(folder / f"seed{seed}/data/evaluate/gr.parquet") for seed in (1, 2)]
     of_seeds = [metrics.mae(frame["watch_time_s"].to_numpy(), frame["median"].to_numpy()) for frame in frames]
     assert spread.mean == pytest.approx(np.mean(of_seeds)) and spread.sd == pytest.approx(np.std(of_seeds, ddof=1))
@@ -51,7 +51,7 @@ def test_numbers_are_mean_and_spread_of_the_seeds_predictions(folder):
 
 
 def test_clear_differences_are_significant_and_have_the_sign_of_model_minus_reference(folder):
-    found = {(each.model, each.metric): each for each in build(folder).against_baseline}
+    found = {(each.model, each.metric): each for each in build(folder, folder).against_baseline}
     assert set(found) == {
         (name, metric) for name in ("gr", "vr", "both") for metric in ("mae_s", "rmse_s", "xauc", "gauc")
     }
@@ -62,19 +62,19 @@ def test_clear_differences_are_significant_and_have_the_sign_of_model_minus_refe
 
 def test_equal_models_are_not_told_apart(tmp_path):
     same = noisy(0, shift=3)
-    board = build(write_runs(tmp_path, {"lightgbm": same, "gr": same}))
+    board = build(write_runs(tmp_path, {"lightgbm": same, "gr": same}), tmp_path)
     assert all(each.value == 0 and each.p_value == 1 and not each.is_significant for each in board.against_baseline)
     assert board.wins["mae_s"].not_told_apart and not board.behind
 
 
 def test_a_subject_that_wins_is_said_to(tmp_path):
-    board = build(write_runs(tmp_path, {"gr": noisy(2), "lightgbm": noisy(12)}))
+    board = build(write_runs(tmp_path, {"gr": noisy(2), "lightgbm": noisy(12)}), tmp_path)
     assert board.verdict[-1] == "`gr` wins on both." and not board.behind
 
 
 def test_seconds_of_a_resumed_fit_are_left_out(tmp_path):
     folder = write_runs(tmp_path, {"gr": noisy(2), "lightgbm": noisy(3)}, seeds=[1, 2, 3])
-    spread = build(folder).summary["gr"]["seconds"]
+    spread = build(folder, folder).summary["gr"]["seconds"]
     assert (spread.mean, spread.seeds) == (3.5, 2)
 
 
@@ -86,7 +86,7 @@ def test_what_is_not_there_is_named_with_what_failed(folder):
         "failures": {"3": ["stage train@cqe", "no loss"]},
     }
     (folder / "plan.json").write_text(json.dumps(plan))
-    board = build(folder)
+    board = build(folder, folder)
     assert board.seeds == [1, 2]
     assert board.missing == [
         "seed 1: no cqe", "seed 2: no cqe", "seed 3: failed: stage train@cqe / no loss", "seed 4: not run"
@@ -96,33 +96,33 @@ def test_what_is_not_there_is_named_with_what_failed(folder):
 def test_seeds_on_other_rows_are_refused(folder):
     write_run(folder / "seed2", 2, MODELS, rows(seed=9))
     with pytest.raises(ValueError, match=r"seed2: its exposures or labels are not those of seed 1"):
-        build(folder)
+        build(folder, folder)
 
 
 def test_no_finished_run_is_an_error_that_tells_what_failed(folder):
     plan = read_json(folder / "plan.json") | {"seeds": [7], "failures": {"7": ["out of memory"]}}
     (folder / "plan.json").write_text(json.dumps(plan))
     with pytest.raises(ValueError, match=r"(?s)no finished run of handmade.*seed 7: out of memory"):
-        build(folder)
+        build(folder, folder)
 
 
 def test_too_few_draws_for_the_correction_are_refused_with_how_many_it_takes(folder):
     plan = read_json(folder / "plan.json") | {"replicates": 300}
     (folder / "plan.json").write_text(json.dumps(plan))
     with pytest.raises(ValueError, match=r"300 draws leave no corrected p of 12 comparisons below 0.05; ask .* 960"):
-        build(folder)
+        build(folder, folder)
 
 
 def test_an_unknown_key_of_the_plan_is_named(folder):
     plan = read_json(folder / "plan.json") | {"seedz": [1]}
     (folder / "plan.json").write_text(json.dumps(plan))
     with pytest.raises(ConfigError, match=r"plan.json.seedz: unknown parameter"):
-        build(folder)
+        build(folder, folder)
 
 
 def test_csv_and_json_hold_the_measured_numbers_and_equal_runs_give_equal_bytes(folder, tmp_path, capsys):
     for out in ("first", "second"):
-        main(["--runs", str(folder), "--report", str(tmp_path / out)])
+        main(["--runs", str(folder), "--timings", str(folder), "--report", str(tmp_path / out)])
     names = ["index.html", "leaderboard.csv", "metrics.json"]
     assert sorted(path.name for path in (tmp_path / "first").iterdir()) == names
     assert all((tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes() for name in names)

@@ -31,7 +31,7 @@ def html(tmp_path_factory) -> str:
         beside={"vr": "not one method"},
     )
     path = folder / "reports/leaderboard/index.html"
-    build_page(build(folder)).write(path)
+    build_page(build(folder, folder)).write(path)
     return path.read_text()
 
 
