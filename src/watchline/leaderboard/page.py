@@ -97,8 +97,9 @@ def _add_comparisons(page: Page, title: str, board: Leaderboard, found: Sequence
     references = {each.metric: each.reference for each in found}
     against = ", ".join(f"`{name}` in {TITLE[metric].removesuffix(' s')}" for metric, name in references.items())
     note = (
-        f"Model minus reference ({against}). Rows averaged over the seeds first, then {board.plan.replicates:,} draws of users, "
-        f"paired; 95 % interval of each difference by itself. Corrected p: Holm over the {len(found)} comparisons here."
+        f"Model minus reference ({against}). Rows averaged over the seeds first, then {board.plan.replicates:,} draws "
+        "of users, paired; 95 % interval of each difference by itself. Corrected p: Holm over the "
+        f"{len(found)} comparisons here."
     )
     page.section(title, comparison_table(found), *difference_figures(found), note=note)
 

@@ -43,7 +43,7 @@ def scatter_chart(points: Mapping[str, Point], x_label: str, y_label: str, title
     from matplotlib.ticker import LogLocator
 
     def paint(axes: Axes) -> None:
-        axes.set_xmargin(0.16)
+        axes.set_xmargin(0.2)
         for number, (name, height) in enumerate(_name_heights(points, log_x).items()):
             point, colour = points[name], drawing.colour_of(number)
             axes.vlines(point.x, point.low, point.high, color=colour, linewidth=2.2, alpha=0.6)
