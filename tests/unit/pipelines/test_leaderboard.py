@@ -116,7 +116,7 @@ def test_a_run_whose_worker_died_counts_as_failed(project, where):
     wait_for(lambda: sleepers(where))
     for process in sleepers(where):
         for each in [*process.parents(), process]:  # the stage, what runs it, and the worker
-            if each.pid != os.getpid() and str(project) in each.cwd():
+            if each.pid > 1 and str(project) in each.cwd():
                 each.kill()
     wait_for(lambda: not has_worker(project))
     assert statuses(project)["lost"] == "Running"
