@@ -96,18 +96,9 @@ def _mean(board: Leaderboard, name: str, key: str) -> float | None:
 
 def comparison_table(found: Sequence[Comparison]) -> Table:
     """A row a comparison; a difference in the right direction that is significant after correction is `better`."""
+    numbers = ("value", "low", "high", "p_value", "p_corrected")
     rows = [
-        [
-            each.model,
-            TITLE[each.metric],
-            each.reference,
-            each.value,
-            each.low,
-            each.high,
-            each.p_value,
-            each.p_corrected,
-            _judged(each),
-        ]
+        [each.model, TITLE[each.metric], each.reference, *(getattr(each, key) for key in numbers), _judged(each)]
         for each in found
     ]
     columns = ["model", "metric", "against", "difference", "low", "high", "p", "corrected p", "verdict"]
