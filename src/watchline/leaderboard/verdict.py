@@ -77,7 +77,9 @@ def sentences(
     """The verdict in words: winners, the default that follows, and what the subject lacks."""
     words = [_of_win(win, summary) for win in wins.values()]
     default = wins[DECIDING[0]].model
-    words.append(f"The default of the line is the single method of {WORDS[DECIDING[0]]}: on this protocol `{default}`.")
+    words.append(
+        f"By its rule the line's default is the single method of {WORDS[DECIDING[0]]}: on this protocol `{default}`."
+    )
     if plan.subject not in summary:
         return [*words, f"`{plan.subject}` was not run here."]
     lacking = [metric for metric, win in wins.items() if win.model != plan.subject]
