@@ -52,12 +52,11 @@ def names(root: Path, data: str | None = None, *overrides: str) -> list[str]:
     return [each.name for each in experiments(root, config, plan, data)]
 
 
-def sleepers(where: Path) -> list[psutil.Process]:
-    """Processes of the toy's stages that wait, of this test alone."""
+def sleepers(project: Path) -> list[psutil.Process]:
+    """Processes of the toy's stages that wait, in this project alone."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        line = " ".join(process.info["cmdline"] or [])
-        if SLEEP in line and str(where) in line:
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        if SLEEP in " ".join(process.info["cmdline"] or []) and str(project) in (process.info["cwd"] or ""):
             found.append(process)
     return found
 
@@ -97,7 +96,7 @@ def test_a_stop_leaves_no_process_and_the_run_can_be_queued_again(project, where
     with pytest.raises(CommandTimeoutError):
         run_queue(project, lambda line: None, timeout_s=15)
     assert (where / "ran").read_text().splitlines() == ["train gr 1"]
-    assert not sleepers(where)
+    assert not sleepers(project)
 
     (where / "slow").unlink()
     wait_for(lambda: not has_worker(project))
@@ -113,11 +112,11 @@ def test_a_run_whose_worker_died_counts_as_failed(project, where):
     (where / "slow").touch()
     enqueue(project, "lost", ["models=[gr]"], "evaluate")
     subprocess.run(["dvc", "queue", "start"], cwd=project, check=True, stdout=subprocess.DEVNULL)
-    wait_for(lambda: sleepers(where))
-    for process in sleepers(where):
-        for each in [*process.parents(), process]:  # the stage, what runs it, and the worker
-            if each.pid > 1 and str(project) in each.cwd():
-                each.kill()
+    wait_for(lambda: sleepers(project))
+    waiting = sleepers(project)
+    above = {each for process in waiting for each in process.parents() if each.pid > 1 and str(project) in each.cwd()}
+    for process in {*waiting, *above}:  # the stage, what runs it, and the worker
+        process.kill()
     wait_for(lambda: not has_worker(project))
     assert statuses(project)["lost"] == "Running"
     clear_dead(project)
