@@ -1,10 +1,11 @@
-"""Command line of the flows: `python -m pipelines params|run|ui`. The Makefile's params, flow and ui call it."""
+"""Command line of the flows: `python -m pipelines params|run|leaderboard|ui`. The Makefile's targets call it."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,6 +32,10 @@ def main(argv: list[str] | None = None) -> int:
     for name, text in (("params", "compose params.yaml from conf/"), ("run", "run the line once as a flow")):
         command = commands.add_parser(name, help=text)
         command.add_argument("overrides", nargs="*", help="Hydra overrides, for example train.gr.width=128")
+    board = commands.add_parser("leaderboard", help="methods x seeds of a protocol through DVC's experiment queue")
+    board.add_argument("--protocol", help="name in conf/leaderboard.yaml; none: its default, or generated without data")
+    board.add_argument("--data", help="log of the protocol's source, a folder or an archive")
+    board.add_argument("-S", dest="overrides", action="append", default=[], help="Hydra override of every run")
     ui = commands.add_parser("ui", help="Prefect server, daily deployment and report server")
     ui.add_argument("--port", type=int, default=4200)
     ui.add_argument("--reports-port", type=int, default=4201)
@@ -44,15 +49,24 @@ def main(argv: list[str] | None = None) -> int:
     elif arguments.command == "run":
         from pipelines.flow import watchline
 
-        try:
-            watchline(overrides=arguments.overrides)
-        except Exception as error:  # the flow has logged it; the exit status is what callers read
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+        return _status(lambda: watchline(overrides=arguments.overrides))
+    elif arguments.command == "leaderboard":
+        from pipelines.leaderboard import leaderboard
+
+        return _status(lambda: leaderboard(arguments.protocol, arguments.data, arguments.overrides))
     else:
         from pipelines.ui import serve
 
         serve(ROOT, arguments.port, arguments.reports_port)
+    return 0
+
+
+def _status(run: Callable[[], object]) -> int:
+    try:
+        run()
+    except Exception as error:  # the flow has logged it; the exit status is what callers read
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The line as a service on this machine: Prefect server, report server, and the daily deployment, until Ctrl-C."""
+"""The line as a service on this machine: Prefect server, report server, both flows as deployments, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -59,9 +59,15 @@ def serve(root: Path, port: int, reports_port: int) -> None:
             f"Prefect UI  http://{HOST}:{port}\nreports     {os.environ['WATCHLINE_REPORTS_URL']}/index.html",
             flush=True,
         )
-        from pipelines.flow import watchline
+        from prefect import serve as serve_deployments
 
-        watchline.serve(name="daily", cron=DAILY, limit=1, parameters={"root": str(root)}, print_starting_message=True)
+        from pipelines.flow import watchline
+        from pipelines.leaderboard import leaderboard
+
+        parameters = {"root": str(root)}
+        daily = watchline.to_deployment(name="daily", cron=DAILY, parameters=parameters)
+        on_demand = leaderboard.to_deployment(name="on-demand", parameters=parameters)
+        serve_deployments(daily, on_demand, limit=1)
     finally:
         stop_tree(server.pid)
         reports.shutdown()

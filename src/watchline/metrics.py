@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+K = TypeVar("K", bound=Hashable)
 
 NEAR_ZERO_S = 1.0  # labels below this are quick skips
 
@@ -268,31 +269,32 @@ class Interval:
 Combine = Callable[[Floats], Floats]  # totals (..., 2) -> the metric (...)
 
 
-def _mean_of(values: Floats, rows: Floats) -> tuple[Floats, Combine]:
-    return np.stack([values, rows], axis=1), lambda totals: totals[..., 0] / totals[..., 1]
-
-
-def _root_of(values: Floats, rows: Floats) -> tuple[Floats, Combine]:
-    return np.stack([values, rows], axis=1), lambda totals: np.sqrt(totals[..., 0] / totals[..., 1])
-
-
-def _parts(metric: str, label: Floats, prediction: Floats, user: Ints) -> tuple[Floats, Combine]:
-    """Two addends per row (B, 2) and the metric as a function of their totals over any multiset of users."""
+def _addends(metric: str, label: Floats, prediction: Floats, user: Ints) -> Floats:
+    """What each row adds to the two totals that a metric is computed from (B, 2)."""
     ones = np.ones(len(label))
     if metric == "mae_s":
-        return _mean_of(np.abs(prediction - label), ones)
+        pair = np.abs(prediction - label), ones
+    elif metric == "rmse_s":
+        pair = np.square(prediction - label), ones
+    elif metric == "calibration":
+        pair = prediction, label
+    elif metric == "gauc":
+        pair = pairs_by_row(label, prediction, user)
+    elif metric == "xauc":
+        pair = pairs_by_row(label, prediction)
+    else:
+        raise ValueError(f"metric {metric!r} has no bootstrap; there are {', '.join(BOOTSTRAP_METRICS)}")
+    return np.stack(pair, axis=1)
+
+
+def _combine(metric: str, once: Floats) -> Combine:
+    """The metric as a function of the totals over any multiset of users; `once` (2,): totals of every user once."""
     if metric == "rmse_s":
-        return _root_of(np.square(prediction - label), ones)
-    if metric == "calibration":
-        return _mean_of(prediction, label)
-    if metric == "gauc":
-        return _mean_of(*pairs_by_row(label, prediction, user))
+        return lambda totals: np.sqrt(_quotient(totals))
     if metric == "xauc":
-        ordered, different = pairs_by_row(label, prediction)
-        once = np.array([ordered.sum(), different.sum()])
         # Pairs are of second degree in the weights w of users: sum w_i w_j c_ij = 2 sum w_i c_i - sum c_i + O((w-1)^2).
-        return np.stack([ordered, different], axis=1), lambda totals: _quotient(2 * totals - once)
-    raise ValueError(f"metric {metric!r} has no bootstrap; there are {', '.join(BOOTSTRAP_METRICS)}")
+        return lambda totals: _quotient(2 * totals - once)
+    return _quotient
 
 
 BOOTSTRAP_METRICS = ("mae_s", "rmse_s", "xauc", "gauc", "calibration")
@@ -321,8 +323,9 @@ def paired_bootstrap(
     """
     label, candidate = _checked(label, candidate)
     user = np.unique(_same_length(user_id, label), return_inverse=True)[1]
-    first, of_first = _parts(metric, label, candidate, user)
-    second, of_second = _parts(metric, *_checked(label, baseline), user)
+    first = _addends(metric, label, candidate, user)
+    second = _addends(metric, *_checked(label, baseline), user)
+    of_first, of_second = (_combine(metric, addends.sum(axis=0)) for addends in (first, second))
     addends = np.concatenate([first, second], axis=1)
     sums_UK = np.stack([np.bincount(user, column).astype(np.float64) for column in addends.T], axis=1)
     totals_RK = bootstrap_totals(sums_UK, replicates, seed)
@@ -330,6 +333,44 @@ def paired_bootstrap(
     low, high = np.percentile(difference_R, [2.5, 97.5])
     total_K = sums_UK.sum(axis=0)
     return Interval(float(of_first(total_K[:2]) - of_second(total_K[2:])), float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """A metric on the rows as they are, and on each of R draws of users (R,)."""
+
+    value: float
+    draws_R: Floats
+
+
+def bootstrap_of_seeds(
+    label: ArrayLike,
+    asked: Mapping[K, tuple[str, Sequence[ArrayLike]]],
+    user_id: ArrayLike,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> dict[K, Replicates]:
+    """Metrics of BOOTSTRAP_METRICS over the same draws of users; `asked`: key -> (metric, predictions of each seed).
+
+    What each row adds to a metric (its error, its ordered pairs) is averaged over the seeds first, then summed by user
+    as `paired_bootstrap` does: for `mae_s`, `xauc` and `gauc` that is the mean of the seeds' metrics, for `rmse_s` the
+    root of the mean of their squares. All keys share the draws, so a difference of two keys' draws is paired. Draws
+    tell of users alone, not of seeds. Arrays (B,).
+    """
+    label = _checked(label, label)[0]
+    user = np.unique(_same_length(user_id, label), return_inverse=True)[1]
+    sums, combines = [], []
+    for metric, predictions in asked.values():
+        mean_B2 = np.mean([_addends(metric, *_checked(label, each), user) for each in predictions], axis=0)
+        sums.append(np.stack([np.bincount(user, column).astype(np.float64) for column in mean_B2.T], axis=1))
+        combines.append(_combine(metric, mean_B2.sum(axis=0)))
+    sums_UK = np.concatenate(sums, axis=1)
+    totals_RK, total_K = bootstrap_totals(sums_UK, replicates, seed), sums_UK.sum(axis=0)
+    found = {}
+    for number, (key, combine) in enumerate(zip(asked, combines)):
+        own = slice(2 * number, 2 * number + 2)
+        found[key] = Replicates(float(combine(total_K[own])), combine(totals_RK[:, own]))
+    return found
 
 
 def bootstrap_totals(sums_UK: Floats, replicates: int, seed: int) -> Floats:

@@ -20,7 +20,8 @@ from tests.helpers.feature_table import write_feature_table
 from watchline.config import ConfigError
 from watchline.data.tables import TableError, day_path, read_days, write_parquet
 from watchline.models import load_model
-from watchline.stages import train
+from watchline.stages import RUNS_VARIABLE, runs_folder, train
+from watchline.training.timings import read_timing
 
 ROOT = Path(__file__).parents[2]
 STATISTICS = ("median", "mean", "expected_rank")
@@ -72,7 +73,9 @@ def arguments(model: str, out: str) -> list[str]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Every output; what the stage keeps in `runs` is none."""
+    files = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {str(name): path.read_bytes() for name, path in files.items() if name.parts[0] != "runs"}
 
 
 def model_name(folder: Path) -> str:
@@ -88,7 +91,23 @@ def test_training_writes_model_metrics_curves_and_page(trained):
     assert metrics["valid"]["mae_s"] < 0.9 * constant
     assert (metrics["train"]["rows"], metrics["valid"]["rows"]) == (600, 200)
     assert "<html" in (trained / "report/index.html").read_text()
-    assert not list((trained / "runs").glob("*"))
+    assert [path.name for path in (trained / "runs").glob("*")] == ["timings"]
+
+
+def test_a_fit_is_timed_beside_its_checkpoints_and_found_by_its_metrics(trained):
+    timing = read_timing(trained / "runs", model_name(trained), trained / "report/metrics.json")
+    assert timing is not None
+    assert (timing.rows, timing.device, timing.processes, timing.resumed) == (600, "cpu", 1, False)
+    assert timing.seconds > 0 and timing.rows_per_s == pytest.approx(600 / timing.seconds)
+
+
+def test_the_environment_names_the_folder_of_runs_and_it_must_be_absolute(monkeypatch, tmp_path):
+    assert runs_folder("train") == Path("runs/train")
+    monkeypatch.setenv(RUNS_VARIABLE, str(tmp_path))
+    assert runs_folder("train") == tmp_path / "train"
+    monkeypatch.setenv(RUNS_VARIABLE, "runs")
+    with pytest.raises(ValueError, match=r"WATCHLINE_RUNS=runs: must be an absolute path"):
+        runs_folder("train")
 
 
 def test_curves_begin_with_the_step_and_end_with_the_metric_that_stops(trained):

@@ -44,7 +44,7 @@ def line_chart(
             )  # fmt: skip
         if names:
             _name_ticks(axes, names)
-        _label(axes, x_label, y_label, log_x, log_y)
+        label_axes(axes, x_label, y_label, log_x, log_y)
 
     return Figure(drawing.draw(paint), title, _describe_lines(series, x_label, y_label), _legend(list(series)))
 
@@ -102,7 +102,7 @@ def interval_chart(
         axes.set_ylim(-0.6, len(labels) - 0.4)
         axes.grid(False, axis="y")
         _few_ticks(axes.xaxis)
-        _label(axes, x_label, "")
+        label_axes(axes, x_label, "")
 
     words = "; ".join(
         f"{label}: {show(value).text} (from {show(low).text} to {show(high).text})"
@@ -137,7 +137,7 @@ def histogram_chart(
             if len(outlines) == 1 or i == 0:
                 axes.stairs(heights, edges, color=colour, fill=True, alpha=0.16, linewidth=0)
             axes.stairs(heights, edges, color=colour, linewidth=1.7, linestyle=drawing.line_style(i), baseline=None)
-        _label(axes, x_label, y_label, log_x, log_y)
+        label_axes(axes, x_label, y_label, log_x, log_y)
         if not log_y:
             axes.set_ylim(bottom=0)
 
@@ -173,9 +173,10 @@ def _thin(xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return xs[index], ys[index]
 
 
-def _label(axes: Axes, x_label: str, y_label: str, log_x: bool = False, log_y: bool = False) -> None:
-    axes.set_xlabel(_plain(x_label))
-    axes.set_ylabel(_plain(y_label))
+def label_axes(axes: Axes, x_label: str, y_label: str, log_x: bool = False, log_y: bool = False) -> None:
+    """Name both axes and scale them; the ticks of a logarithmic one read as plain numbers."""
+    axes.set_xlabel(plain_text(x_label))
+    axes.set_ylabel(plain_text(y_label))
     if log_x:
         axes.set_xscale("log")
         _plain_ticks(axes.xaxis)
@@ -209,23 +210,23 @@ def _name_bars(axes: Axes, texts: list[str], value_label: str, sideways: bool) -
         axes.set_yticks(ticks, [_short(text) for text in texts])
         axes.invert_yaxis()
         axes.grid(False, axis="y")
-        _label(axes, value_label, "")
+        label_axes(axes, value_label, "")
     else:
         axes.set_xticks(ticks, [_short(text, 14) for text in texts])
         axes.grid(False, axis="x")
-        _label(axes, "", value_label)
+        label_axes(axes, "", value_label)
 
 
 def _short(text: str, length: int = 26) -> str:
-    return _plain(text if len(text) <= length else text[: length - 1] + "…")
+    return plain_text(text if len(text) <= length else text[: length - 1] + "…")
 
 
 def _two_lines(text: str) -> str:
     lines = textwrap.wrap(text, 26, max_lines=2, placeholder="…")
-    return "\n".join(_plain(line) for line in lines)
+    return "\n".join(plain_text(line) for line in lines)
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Dollar signs would start Matplotlib's own mathematics."""
     return text.replace("$", r"\$")
 

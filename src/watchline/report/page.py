@@ -16,10 +16,15 @@ from markupsafe import Markup, escape
 from watchline.report.blocks import Block, Facts, Figure, Verdict
 
 _HERE = Path(__file__).parent
+_OF_STAGE = "Stage `{}` of `dvc.yaml`. The same inputs and parameters write the same page."
 
 # The stations of the line, in order, as the header shows them. `train` has a page per model: the index lists them.
 STAGES = ("ingest", "validate", "features", "train", "finetune", "evaluate", "abtest", "drift")
 INDEX = "report"
+# Pages of what runs the line rather than is a stage of it, and what their footers say.
+BESIDE = {
+    "leaderboard": "Made by `make leaderboard` from runs of the line; seconds are those of the machine they ran on."
+}
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,13 @@ class Section:
 class Page:
     """A report page of one stage, filled section by section and written once.
 
-    `stage` is a stage of dvc.yaml (`report` for the index). All strings are escaped; `backticks` mark code.
+    `stage` is a stage of dvc.yaml (`report` for the index) or one of BESIDE. All strings are escaped; `backticks`
+    mark code.
     """
 
     def __init__(self, stage: str, title: str, lead: str = "", verdict: Verdict | None = None) -> None:
-        if stage not in (*STAGES, INDEX):
-            raise ValueError(f"unknown stage {stage!r}; there are {', '.join((*STAGES, INDEX))}")
+        if stage not in (*STAGES, INDEX, *BESIDE):
+            raise ValueError(f"unknown stage {stage!r}; there are {', '.join((*STAGES, INDEX, *BESIDE))}")
         self.stage = stage
         self.title = title
         self.lead = lead
@@ -78,6 +84,7 @@ class Page:
             style=Markup(_asset("page.css")),
             script=Markup(script),
             script_digest=f"sha256-{digest}",
+            origin=BESIDE.get(self.stage, _OF_STAGE.format(self.stage)),
         )
 
     def write(self, path: Path) -> None:

@@ -6,16 +6,34 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 # What a wrong parameter, a missing file or a broken row raises: the message alone is the answer. Anything else is a
 # defect of the code and keeps its traceback.
 _EXPECTED_ERRORS = (ValueError, KeyError, OSError)
+
+RUNS_VARIABLE = "WATCHLINE_RUNS"
 
 
 def log(message: str) -> None:
     """Print one whole line, so that the lines of several processes never mix."""
     sys.stdout.write(message.rstrip("\n") + "\n")
     sys.stdout.flush()
+
+
+def runs_folder(stage: str) -> Path:
+    """Where a stage keeps what is no output: checkpoints, and how long fits took.
+
+    `runs/STAGE` of the project, or of the folder that the environment names in RUNS_VARIABLE: queued experiments run in
+    copies of the project that are removed, and a killed one goes on where it was when all copies share one folder.
+    Raises ValueError for a path that is not absolute, which every copy would read as its own.
+    """
+    named = os.environ.get(RUNS_VARIABLE)
+    if named and not Path(named).is_absolute():
+        raise ValueError(
+            f"{RUNS_VARIABLE}={named}: must be an absolute path, for all copies of the project to share it"
+        )
+    return Path(named or "runs") / stage
 
 
 class RankError(ValueError):

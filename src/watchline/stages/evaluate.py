@@ -20,6 +20,7 @@ from watchline.data.splits import Window
 from watchline.data.tables import read_split, write_parquet
 from watchline.evaluation.measure import STATISTICS, EvaluateConfig, Evaluation, cut, detail, measure
 from watchline.evaluation.page import build_page
+from watchline.evaluation.sliced_rows import to_table
 from watchline.metrics import pit_coverage
 from watchline.models import load_model
 from watchline.models.base import INTERVAL_ENDS, INTERVAL_MASS, DistributionModel, WatchTimeModel
@@ -60,6 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     evaluation = Evaluation(table[columns.label].to_numpy(), table["user_id"].to_numpy(), predictions, pit)
 
     slices = cut(table, history, columns.label, config)
+    write_parquet(to_table(table["exposure_id"], slices), paths.out / "slices" / "eval.parquet")
     result, details = measure(evaluation, slices[0], config, window), detail(evaluation, slices, config)
     write_json(paths.report / "metrics.json", result)
     build_page(result, details).write(paths.report / "index.html")

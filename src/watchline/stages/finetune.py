@@ -26,7 +26,7 @@ from watchline.finetuning.page import CURVE_COLUMNS, finetune_metrics, finetune_
 from watchline.finetuning.rows import HeldOut
 from watchline.models import load_model
 from watchline.report import write_json
-from watchline.stages import log, naming_rank, run_stage
+from watchline.stages import log, naming_rank, run_stage, runs_folder
 from watchline.training.distributed import Processes, process_group
 from watchline.training.fingerprint import fingerprint
 from watchline.training.seeding import seed_everything
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--features", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--report", type=Path, required=True)
-    parser.add_argument("--runs", type=Path, default=Path("runs/finetune"), help="folder for checkpoints")
+    parser.add_argument("--runs", type=Path, default=runs_folder("finetune"), help="folder for checkpoints")
     return parser
 
 

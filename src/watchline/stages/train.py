@@ -13,6 +13,7 @@ import argparse
 import os
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -38,12 +39,13 @@ from watchline.models.base import (
 )
 from watchline.models.common import CommonConfig
 from watchline.report import write_json
-from watchline.stages import log, naming_rank, run_stage
+from watchline.stages import log, naming_rank, run_stage, runs_folder
 from watchline.training.distributed import ALONE, process_group
 from watchline.training.fingerprint import fingerprint
 from watchline.training.loop import hosted_shards
 from watchline.training.page import train_page, write_curves
 from watchline.training.seeding import seed_everything
+from watchline.training.timings import timing_of, write_timing
 
 METRICS = {"mae_s": mae, "rmse_s": rmse, "xauc": xauc}
 
@@ -84,11 +86,15 @@ def _run(args: argparse.Namespace, window: Window, common: CommonConfig, config:
         )
         run_dir = args.runs / run_name(args.model, args.features, window, common, config, processes.world_size)
         seed_everything(common.seed, common.num_threads)
+        resumed, started = run_dir.exists(), time.perf_counter()
         fit: Fit = module.fit(config, common, train, valid, columns, FitContext(run_dir, progress, processes))
+        seconds = time.perf_counter() - started
     # The others are done: what follows is no work to share, and nobody waits for it.
     if processes.is_first:
         fit.model.save(args.out)
         _report(args, fit, config, rows, valid.collect(), columns)
+        timing = timing_of(seconds, rows["train"], processes, common.num_threads, resumed)
+        write_timing(args.runs, args.model, args.report / "metrics.json", timing)
         shutil.rmtree(run_dir, ignore_errors=True)  # the finished model is the output; nothing is left to rejoin
 
 
@@ -118,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--features", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--report", type=Path, required=True)
-    parser.add_argument("--runs", type=Path, default=Path("runs/train"), help="folder for checkpoints")
+    parser.add_argument("--runs", type=Path, default=runs_folder("train"), help="checkpoints and timings")
     return parser
 
 

@@ -78,6 +78,7 @@ def test_a_deployed_run_is_cancelled_without_leaving_a_process(service, slow_pro
     name = f"{api}/deployments/name/watchline/daily"
     deployment = wait_for(lambda: answer(name), 90, "the deployment")
     assert [schedule["schedule"]["cron"] for schedule in deployment["schedules"]] == ["0 5 * * *"]
+    wait_for(lambda: answer(f"{api}/deployments/name/leaderboard/on-demand"), 60, "the leaderboard's deployment")
     with urllib.request.urlopen(f"{reports}/index.html") as page:
         assert page.read() == b"<h1>index</h1>"
 

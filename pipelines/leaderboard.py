@@ -1,0 +1,106 @@
+"""Methods x seeds of one protocol through DVC's experiment queue, and their page, as a Prefect flow.
+
+It is no stage of dvc.yaml: it runs experiments of that DAG, one a seed with all methods in it, and a stage cannot run
+the DAG that it is part of; what it measures of cost, seconds, is of a machine, and outputs of stages carry none.
+
+No postponed annotations here: Prefect loads this file by its path and reads the types of the flow's parameters.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.artifacts import create_link_artifact
+
+from pipelines.collect import collect
+from pipelines.experiments import clear_dead, enqueue, finished, last_lines, run_queue
+from pipelines.leaderboard_config import plan_of, read_config
+from pipelines.leaderboard_runs import Experiment, experiments
+from pipelines.process import run_lines
+
+ROOT = Path(__file__).resolve().parent.parent
+RUNS_VARIABLE = "WATCHLINE_RUNS"  # where queued copies of the project keep checkpoints and timings
+TARGET = "evaluate"  # what a run goes up to: the A/B test and drift say nothing here
+TIMEOUT_S = 48 * 3600.0
+
+
+class LeaderboardError(RuntimeError):
+    """Not every run of the plan came to its end; the message names them with their last lines."""
+
+
+@flow(name="leaderboard", log_prints=True)
+def leaderboard(
+    protocol: str | None = None,
+    data: str | None = None,
+    overrides: list[str] | None = None,
+    root: Path = ROOT,
+    timeout_s: float = TIMEOUT_S,
+) -> Path:
+    """Run what is missing of a protocol, collect it, and write reports/leaderboard; returns the page.
+
+    Args:
+        protocol: name in conf/leaderboard.yaml; none: its default where `data` is given, else `generated`
+        data: log of the protocol's source, a folder or an archive; none: what the protocol's preset names
+        overrides: more Hydra overrides, for example train.gr.epochs=1
+        root: project folder
+        timeout_s: limit for all runs together, seconds
+    """
+    os.environ.setdefault(RUNS_VARIABLE, str(root / "runs"))
+    config = read_config(root)
+    name = config.choose(protocol, data is not None)
+    if name == "generated":
+        print("no data given: the leaderboard is of generated data (make leaderboard DATA=PATH for a real log)")
+    plan = plan_of(root, config, name, list(overrides or []))
+    wanted = experiments(root, config, plan, data)
+    run_missing(root, wanted, timeout_s)
+    folder = root / "runs/leaderboard" / name
+    plan["failures"] = gather(root, folder, wanted, config.models)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plan.json").write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")
+    page = write_page(root, folder)
+    create_link_artifact(key="leaderboard", link=page.as_uri(), link_text=f"Leaderboard of {name}")
+    if plan["failures"]:
+        words = "\n".join(f"seed {seed}: " + "\n  ".join(lines) for seed, lines in plan["failures"].items())
+        raise LeaderboardError(f"{page} lacks runs that failed; mend and repeat, the others are kept:\n{words}")
+    return page
+
+
+@task(persist_result=False)
+def run_missing(root: Path, wanted: list[Experiment], timeout_s: float) -> None:
+    """Queue the experiments that have not succeeded and run the queue to its end."""
+    done = finished(root)
+    missing = [each for each in wanted if each.name not in done]
+    print(f"{len(wanted) - len(missing)} of {len(wanted)} runs are there, {len(missing)} to do")
+    if not missing:
+        return
+    clear_dead(root)
+    for each in missing:
+        enqueue(root, each.name, each.overrides, TARGET)
+    run_queue(root, print, timeout_s)
+
+
+@task(persist_result=False)
+def gather(root: Path, folder: Path, wanted: list[Experiment], models: list[str]) -> dict[int, list[str]]:
+    """Bring what succeeded into `folder`; returns the last lines of every seed that did not succeed."""
+    done = finished(root)
+    failures = {}
+    for each in wanted:
+        collect(root, done.get(each.name), each.name, folder / f"seed{each.seed}", models)
+        if each.name not in done:
+            failures[each.seed] = last_lines(root, each.name)
+    return failures
+
+
+@task(persist_result=False)
+def write_page(root: Path, folder: Path) -> Path:
+    """Page, CSV and metrics.json in reports/leaderboard; raises LeaderboardError with what the program said."""
+    report = root / "reports/leaderboard"
+    timings = Path(os.environ[RUNS_VARIABLE]) / "train"
+    command = [sys.executable, "-m", "watchline.leaderboard", "--runs", str(folder), "--timings", str(timings)]
+    environment = ["env", f"PYTHONPATH={root / 'src'}"]
+    done = run_lines([*environment, *command, "--report", str(report)], root, print, 3600.0)
+    if done.returncode:
+        raise LeaderboardError("\n".join(done.lines[-15:]))
+    return report / "index.html"

@@ -1,0 +1,78 @@
+"""The bootstrap over seeds is that of the mean metric, and Holm's correction that of the textbook."""
+
+import numpy as np
+import pytest
+from statsmodels.stats.multitest import multipletests
+
+from tests.helpers.leaderboard_runs import rows
+from watchline import metrics
+from watchline.leaderboard.significance import Comparison, compare, holm, p_value
+from watchline.metrics import Replicates, bootstrap_of_seeds
+
+DATA = rows()
+GENERATOR = np.random.default_rng(5)
+SEEDS = [DATA.label + GENERATOR.normal(0, 9, len(DATA.label)) for _ in range(3)]
+
+
+@pytest.mark.parametrize("metric", ["mae_s", "xauc", "gauc"])
+def test_the_value_over_seeds_is_the_mean_of_the_seeds_metrics(metric):
+    of_one = {"mae_s": metrics.mae, "xauc": metrics.xauc, "gauc": lambda *a: metrics.gauc(*a, DATA.user)}[metric]
+    found = bootstrap_of_seeds(DATA.label, {"model": (metric, SEEDS)}, DATA.user, 10)["model"]
+    assert found.value == pytest.approx(np.mean([of_one(DATA.label, prediction) for prediction in SEEDS]))
+
+
+def test_rmse_over_seeds_is_the_root_of_the_mean_square():
+    found = bootstrap_of_seeds(DATA.label, {"model": ("rmse_s", SEEDS)}, DATA.user, 10)["model"]
+    assert found.value == pytest.approx(np.sqrt(np.mean([metrics.rmse(DATA.label, p) ** 2 for p in SEEDS])))
+
+
+@pytest.mark.parametrize("metric", metrics.BOOTSTRAP_METRICS)
+def test_with_one_seed_the_difference_is_that_of_the_paired_bootstrap(metric):
+    first, second = SEEDS[:2]
+    draws = bootstrap_of_seeds(
+        DATA.label, {"a": (metric, [first]), "b": (metric, [second])}, DATA.user, replicates=200, seed=3
+    )
+    known = metrics.paired_bootstrap(metric, DATA.label, first, second, DATA.user, replicates=200, seed=3)
+    difference_R = draws["a"].draws_R - draws["b"].draws_R
+    assert draws["a"].value - draws["b"].value == pytest.approx(known.value)
+    assert np.percentile(difference_R, [2.5, 97.5]) == pytest.approx([known.low, known.high])
+
+
+@pytest.mark.parametrize("p_values", [[0.01, 0.04, 0.03, 0.005], [0.5, 0.5], [1.0], [], [0.02, 0.001, 0.02, 0.9, 0.3]])
+def test_holm_agrees_with_statsmodels(p_values):
+    known = multipletests(p_values, method="holm")[1] if p_values else []
+    assert holm(p_values) == pytest.approx(list(known))
+
+
+def test_p_value_counts_the_rarer_side_and_never_reaches_zero():
+    assert p_value(np.full(99, 1.0)) == pytest.approx(0.02)
+    assert p_value(np.r_[np.full(95, 1.0), np.full(4, -1.0)]) == pytest.approx(0.1)
+    assert p_value(np.zeros(50)) == 1.0
+
+
+def test_p_values_of_equal_models_are_about_uniform():
+    """Two models of the same law differ by chance alone: p < .1 about one time in ten."""
+    generator = np.random.default_rng(1)
+    low = 0
+    for number in range(120):
+        label = generator.exponential(20, 300)
+        pair = [label + generator.normal(0, 9, 300) for _ in range(2)]
+        user = generator.integers(0, 100, 300)
+        asked = {name: ("mae_s", [prediction]) for name, prediction in zip("ab", pair)}
+        draws = bootstrap_of_seeds(label, asked, user, 200, number)
+        low += p_value(draws["a"].draws_R - draws["b"].draws_R) < 0.1
+    assert 3 <= low <= 24
+
+
+def test_correction_is_over_all_comparisons_of_the_list():
+    base = np.linspace(-1, 1, 399)
+    draws = {
+        ("a", "mae_s"): Replicates(0.0, base * 0),
+        ("b", "mae_s"): Replicates(1.0, base + 0.99),
+        ("c", "mae_s"): Replicates(0.1, base),
+    }
+    found = {each.model: each for each in compare(draws, {"mae_s": "a"})}
+    assert set(found) == {"b", "c"}
+    b: Comparison = found["b"]
+    assert b.p_corrected == pytest.approx(2 * b.p_value) and b.value == 1.0
+    assert found["c"].p_corrected == 1.0 and not found["c"].is_significant

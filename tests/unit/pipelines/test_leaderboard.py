@@ -1,0 +1,184 @@
+"""The leaderboard's runs through DVC's real queue: failure, resume, stop, a worker that died; and what names a run."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from pipelines.__main__ import configure_environment
+from pipelines.experiments import FAILED, clear_dead, enqueue, finished, has_worker, run_queue, statuses
+from pipelines.leaderboard_config import plan_of, read_config
+from pipelines.leaderboard_runs import experiments
+from pipelines.process import CommandTimeoutError
+from tests.helpers.leaderboard_project import ROOT, make_project
+
+SLEEP = "sleep 611"
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> Path:
+    """The folder outside the project that breaks stages and counts them."""
+    folder = tmp_path / "where"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, where: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), str(ROOT)]))
+    monkeypatch.setenv("WATCHLINE_RUNS", str(tmp_path / "runs"))
+    return make_project(tmp_path / "project", where)
+
+
+@pytest.fixture(scope="module")
+def prefect_api(tmp_path_factory):
+    configure_environment(tmp_path_factory.mktemp("prefect"))
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+def names(root: Path, data: str | None = None, *overrides: str) -> list[str]:
+    config = read_config(root)
+    plan = plan_of(root, config, config.choose(None, data is not None), list(overrides))
+    return [each.name for each in experiments(root, config, plan, data)]
+
+
+def sleepers(project: Path) -> list[psutil.Process]:
+    """Processes of the toy's stages that wait, in this project alone."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        if SLEEP in " ".join(process.info["cmdline"] or []) and str(project) in (process.info["cwd"] or ""):
+            found.append(process)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_failed_seed_is_named_and_a_repeat_runs_it_alone(project, where, prefect_api):
+    from pipelines.leaderboard import LeaderboardError, leaderboard
+
+    (where / "broken-2").touch()
+    with pytest.raises(LeaderboardError, match=r"(?s)seed 2: .*no such luck"):
+        leaderboard(root=project)
+    page = project / "reports/leaderboard/index.html"
+    assert "seed 2: failed" in page.read_text() and "on this protocol" in page.read_text()
+    ran = (where / "ran").read_text().splitlines()
+    assert ran[:2] == ["train gr 1", "train lightgbm 1"] and not any("abtest" in line for line in ran)
+
+    (where / "broken-2").unlink()
+    (where / "ran").unlink()
+    assert leaderboard(root=project) == page
+    assert (where / "ran").read_text().splitlines() == ["train gr 2", "train lightgbm 2"]
+    result = json.loads((project / "reports/leaderboard/metrics.json").read_text())
+    assert (result["seeds"], result["missing"], result["winners"]["mae_s"]["model"]) == ([1, 2], [], "lightgbm")
+
+    (where / "ran").unlink()
+    leaderboard(root=project)
+    assert not (where / "ran").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_stop_leaves_no_process_and_the_run_can_be_queued_again(project, where):
+    (where / "slow").touch()
+    enqueue(project, "slow-one", ["models=[gr]", "train.common.seed=1"], "evaluate")
+    enqueue(project, "slow-one", ["models=[gr]", "train.common.seed=1"], "evaluate")  # it waits: not queued twice
+    assert list(statuses(project).items()) == [("slow-one", "Queued")]
+    with pytest.raises(CommandTimeoutError):
+        run_queue(project, lambda line: None, timeout_s=15)
+    assert (where / "ran").read_text().splitlines() == ["train gr 1"]
+    assert not sleepers(project)
+
+    (where / "slow").unlink()
+    wait_for(lambda: not has_worker(project))
+    assert statuses(project)["slow-one"] == FAILED
+    enqueue(project, "slow-one", ["models=[gr]", "train.common.seed=1"], "evaluate")
+    run_queue(project, lambda line: None, timeout_s=120)
+    assert set(finished(project)) == {"slow-one"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_run_whose_worker_died_counts_as_failed(project, where):
+    (where / "slow").touch()
+    enqueue(project, "lost", ["models=[gr]"], "evaluate")
+    subprocess.run(["dvc", "queue", "start"], cwd=project, check=True, stdout=subprocess.DEVNULL)
+    wait_for(lambda: sleepers(project))
+    waiting = sleepers(project)
+    above = {each for process in waiting for each in process.parents() if each.pid > 1 and str(project) in each.cwd()}
+    for process in {*waiting, *above}:  # the stage, what runs it, and the worker
+        process.kill()
+    wait_for(lambda: not has_worker(project))
+    assert statuses(project)["lost"] == "Running"
+    clear_dead(project)
+    assert statuses(project)["lost"] == FAILED
+
+
+def wait_for(condition) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "waited for a minute"
+        time.sleep(0.3)
+
+
+def test_a_name_holds_code_overrides_and_data(project, tmp_path):
+    before = names(project)
+    assert names(project) == before and before[0].startswith("leaderboard-generated-")
+    assert before[0].endswith("-seed1") and before[0] != before[1]
+    assert names(project, None, "train.common.seed=5") != before
+    log = tmp_path / "log.csv"
+    log.write_text("a")
+    with_data = names(project, str(log))
+    assert with_data[0].startswith("leaderboard-kuairand_time-")
+    log.write_text("ab")
+    assert names(project, str(log)) != with_data
+    (project / "params.yaml").write_text("composed: anew\n")
+    assert names(project) == before
+    (project / "dvc.yaml").write_text((project / "dvc.yaml").read_text() + "# another line\n")
+    assert names(project) != before
+
+
+def test_overrides_hold_the_seed_of_every_stage_that_has_one_and_an_absolute_path(project, tmp_path, monkeypatch):
+    (tmp_path / "my log").mkdir()
+    monkeypatch.chdir(tmp_path)
+    config = read_config(project)
+    first = experiments(project, config, plan_of(project, config, "kuairand_time", ["a.b=1"]), "my log")[0]
+    assert first.overrides == [
+        "models=[gr,lightgbm]", "a.b=1", f"ingest.path='{tmp_path}/my log'", "train.common.seed=1", "finetune.seed=1"
+    ]  # fmt: skip
+    with pytest.raises(FileNotFoundError, match="nothing: no such file or folder"):
+        experiments(project, config, plan_of(project, config, "kuairand_time", []), "nothing")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": [1, 1]}, "repeat"),
+        ({"models": ["lightgbm"]}, "gr is missing"),
+        ({"sedes": [1]}, "sedes: Extra inputs"),
+        ({"replicates": 5}, "replicates: Input should be greater"),
+        ({"protocol": "other"}, "'other' is not among protocols: generated, kuairand_time"),
+    ],
+)
+def test_a_mistake_in_the_configuration_names_file_and_key(project, change, message):
+    path = project / "conf/leaderboard.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | change))
+    with pytest.raises(ValueError, match=rf"(?s)conf/leaderboard.yaml.*{message}"):
+        read_config(project)
+
+
+def test_a_protocol_that_is_none_or_reads_no_data_is_refused(project):
+    config = read_config(project)
+    with pytest.raises(ValueError, match="unknown protocol 'kuairand'; there are generated, kuairand_time"):
+        config.choose("kuairand", True)
+    with pytest.raises(ValueError, match="reads no data"):
+        config.choose("generated", True)
