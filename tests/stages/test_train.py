@@ -40,7 +40,7 @@ train:
     width: 16
     lr: 0.01
     validations_per_epoch: 2
-  cread: {epochs: 4, batch_size: 64, width: 16, num_thresholds: 20, lr: 0.01}
+  cread: {epochs: 3, batch_size: 64, width: 16, num_thresholds: 20, lr: 0.01}
 """
 
 
