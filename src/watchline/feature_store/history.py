@@ -72,9 +72,9 @@ class Exposures:
 class History:
     """Sums of the exposures by the day on which they became known; threads may ask at the same time."""
 
-    _HELD = 12  # dates whose parts are held in memory
-
-    def __init__(self, exposures: Exposures, cache: DayCache) -> None:
+    def __init__(self, exposures: Exposures, cache: DayCache, held: int = 12) -> None:
+        """`held`: dates whose parts stay in memory; fewer than two days' windows reach into cost a read each time."""
+        self._num_held = held
         self.exposures, self._cache = exposures, cache
         self._entries = dict(zip(exposures.days, in_order(self._entry, exposures.days)))
         self._known = {day: self._known_days(entry) for day, entry in self._entries.items()}
@@ -139,7 +139,7 @@ class History:
             if day not in self._held:
                 entry = self._entries[day]
                 self._held[day] = {group.name: pl.read_ipc(entry / f"{group.name}.arrow") for group in GROUPS}
-                if len(self._held) > self._HELD:
+                if len(self._held) > self._num_held:
                     self._held.popitem(last=False)
             self._held.move_to_end(day)
             return self._held[day]

@@ -26,9 +26,10 @@ from watchline.data.tables import write_parquet
 from watchline.feature_store.messages import rows_as_messages, value_of
 from watchline.feature_store.point_in_time import to_utc
 from watchline.feature_store.snapshots import TIME
-from watchline.feature_store.sqlite_store import Row, SqliteRowsOnlineStore, packed_key
+from watchline.feature_store.sqlite_store import PackedRow, Row, SqliteRowsOnlineStore, packed_key
 
 _BATCH = 5_000
+_PACKED = 20_000  # rows in memory as messages: kilobytes each
 _PROBES = 20  # rows of a view that are read back to see that the online store still has what it was given
 _TYPE_OF: dict[FeastType, type[pl.DataType]] = {Int64: pl.Int64, Float64: pl.Float64, String: pl.String}
 _BEFORE = "__before"
@@ -168,12 +169,16 @@ def _remove(
 
 def _write(store: FeatureStore, online: OnlineStore, view: FeatureView, rows: pl.DataFrame) -> None:
     if isinstance(online, SqliteRowsOnlineStore):
-        times = rows[TIME].dt.epoch("us")
-        keys = (packed_key(store.config, key) for key in _entity_keys(view, rows))
-        online.write_packed(store.config, view, zip(keys, times, rows_as_messages(rows, view.features)))
+        online.write_packed(store.config, view, _packed_rows(store, view, rows))
         return
     for batch in rows.iter_slices(_BATCH):
         online.online_write_batch(store.config, view, _entity_rows(view, batch), None)
+
+
+def _packed_rows(store: FeatureStore, view: FeatureView, rows: pl.DataFrame) -> Iterator[PackedRow]:
+    for part in rows.iter_slices(_PACKED):
+        keys = (packed_key(store.config, key) for key in _entity_keys(view, part))
+        yield from zip(keys, part[TIME].dt.epoch("us"), rows_as_messages(part, view.features))
 
 
 def _entity_rows(view: FeatureView, frame: pl.DataFrame) -> list[Row]:

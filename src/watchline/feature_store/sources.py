@@ -78,8 +78,9 @@ class Statistics:
     def __init__(self, exposures: Exposures, config: FeaturesConfig, cache: DayCache) -> None:
         self.exposures, self._config, self._cache = exposures, config, cache
         self._made: list[date] = []
-        self._history = History(exposures, cache)
         self._plan = config.plan
+        # Two days are made at a time, and the sums before a third: a play over midnight reaches into one date more.
+        self._history = History(exposures, cache, held=self._plan.longest + 5)
 
     @property
     def num_made(self) -> int:

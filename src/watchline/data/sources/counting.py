@@ -31,7 +31,7 @@ class DaySummary:
     def of(cls, frame: pl.DataFrame) -> DaySummary:
         """Summary of the rows of a day."""
         watch_s = frame["watch_time_s"].drop_nulls()
-        plays_s = watch_s.filter(watch_s > 0).clip(EDGES_S[0], EDGES_S[-1]).sort()
+        plays_s = watch_s.filter((watch_s > 0) & watch_s.is_finite()).clip(EDGES_S[0], EDGES_S[-1]).sort()
         return cls(
             rows=len(frame),
             nulls=frame.null_count().row(0, named=True),
