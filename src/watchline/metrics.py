@@ -245,15 +245,6 @@ def bucket_names(edges: Sequence[float], unit: str = "") -> list[str]:
     return [f"< {edges[0]:g}{end}", *inner, f">= {edges[-1]:g}{end}"]
 
 
-def metric_by_bucket(
-    metric: Callable[[Floats, Floats], float], label: ArrayLike, prediction: ArrayLike, bucket: ArrayLike
-) -> dict[int, float]:
-    """`metric` of the rows of each bucket that occurs in `bucket` (B,), by rising bucket."""
-    label, prediction = _checked(label, prediction)
-    bucket_B = _same_length(bucket, label)
-    return {int(b): metric(label[bucket_B == b], prediction[bucket_B == b]) for b in np.unique(bucket_B)}
-
-
 # -- bootstrap by user ------------------------------------------------------------------------------------------------
 
 

@@ -153,8 +153,6 @@ def test_buckets_hold_their_lower_edge_and_have_a_name_each():
     edges = [7, 18]
     assert metrics.bucket_index([0.0, 6.9, 7.0, 18.0, 99.0, math.nan], edges).tolist() == [0, 0, 1, 2, 2, -1]
     assert metrics.bucket_names(edges, "s") == ["< 7 s", "7 to 18 s", ">= 18 s"]
-    by_bucket = metrics.metric_by_bucket(metrics.mae, [1.0, 2.0, 9.0], [1.0, 4.0, 9.5], [0, 0, 2])
-    assert by_bucket == {0: 1.0, 2: 0.5}
 
 
 @pytest.mark.parametrize(

@@ -39,11 +39,6 @@ class LegalTokens:
         goes_on[:, 0] = False
         return goes_on
 
-    @property
-    def num_states(self) -> int:
-        """S."""
-        return len(self.bound_S)
-
 
 def next_bound(values: Sequence[int], bound: int, index: int) -> int:
     """Bound R after emitting values[index] under `bound`, units."""

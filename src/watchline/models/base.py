@@ -78,6 +78,16 @@ class WatchTimeModel(ABC):
         Raises KeyError for a statistic or column the model does not have.
         """
 
+    def check(self, statistics: Sequence[str]) -> None:
+        """Raise KeyError for statistics that the model does not have, naming them and those it has."""
+        quantiles = isinstance(self, DistributionModel)
+        known = [*self.statistics, *["quantile:Q"] * quantiles]
+        unknown = [
+            name for name in statistics if name not in known and not (quantiles and name.startswith("quantile:"))
+        ]
+        if unknown:
+            raise KeyError(f"{self.name} has no statistic {', '.join(unknown)}; it has {', '.join(known)}")
+
     @abstractmethod
     def save(self, directory: Path) -> None:
         """Write safetensors and JSON into `directory` (made if missing), `model.json` holding {"model": name}."""

@@ -80,10 +80,7 @@ class EnsembleModel(DistributionModel):
 
     def predict(self, table: pl.DataFrame, statistics: Sequence[str]) -> dict[str, np.ndarray]:
         """Mean over the members of each statistic, float64 (N,); raises KeyError for one that there is not."""
-        unknown = [name for name in statistics if name not in self.statistics and not name.startswith("quantile:")]
-        if unknown:
-            there = ", ".join((*self.statistics, "quantile:Q"))
-            raise KeyError(f"ensemble has no statistic {', '.join(unknown)}; it has {there}")
+        self.check(statistics)
         found = [member.predict(table, statistics) for member in self.members.values()]
         return {name: np.mean([values[name] for values in found], axis=0) for name in statistics}
 

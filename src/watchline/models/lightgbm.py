@@ -67,9 +67,7 @@ class LightGBMModel(WatchTimeModel):
 
     def predict(self, table: pl.DataFrame, statistics: Sequence[str]) -> dict[str, np.ndarray]:
         """One float64 array (N,) per statistic; raises KeyError for one there is not."""
-        unknown = [name for name in statistics if name not in self.statistics]
-        if unknown:
-            raise KeyError(f"lightgbm has no statistic {', '.join(unknown)}; it has {', '.join(self.statistics)}")
+        self.check(statistics)
         matrix = design_matrix(self.encoder, self.config, table)
         needed = {"median" if name == "expected_rank" else name for name in statistics}
         values = {name: self._point(name, matrix) for name in sorted(needed)}

@@ -36,6 +36,13 @@ class Network(Protocol):
         """One tensor (B,) per statistic."""
 
 
+class DistributionNetwork(Protocol):
+    """A network that gives the whole distribution of a row."""
+
+    def cumulative(self, categorical_BF: Tensor, numeric_BD: Tensor, label_s_B: Tensor) -> tuple[Tensor, Tensor]:
+        """F(y-) and F(y) (B,) of each row's label y."""
+
+
 def steps_per_epoch(num_rows: int, batch_size: int) -> int:
     """Batches of one pass, the last one possibly short."""
     return -(-num_rows // batch_size)
@@ -62,6 +69,17 @@ def gather(table: EncodedTable, rows: np.ndarray, device: torch.device) -> tuple
     arrays = table.categorical_NF[rows], table.numeric_ND[rows], table.label_N[rows]
     categorical, numeric, label = (torch.from_numpy(array).to(device) for array in arrays)
     return categorical, numeric, label
+
+
+def cumulative_table(
+    network: DistributionNetwork, table: EncodedTable, batch_size: int, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """`network.cumulative` over the whole labelled table in order; two float64 arrays (N,)."""
+    found_2N = np.zeros((2, len(table)))
+    for _, rows in dealt_batches(len(table), batch_size):
+        found_2N[:, rows] = torch.stack(network.cumulative(*gather(table, rows, device))).cpu().numpy()
+    below_N, upto_N = found_2N
+    return below_N, upto_N
 
 
 def predict_table(

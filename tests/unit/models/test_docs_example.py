@@ -1,6 +1,5 @@
 """The example of docs/methods.md is a method, as short as the page says; the page has a row for every method."""
 
-import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import head_checks
+from tests.helpers.docs_example import module_of
 from watchline.models import MODULES
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/methods.md"
@@ -16,14 +16,7 @@ PAGE = Path(__file__).resolve().parents[3] / "docs/methods.md"
 
 @pytest.fixture(scope="module")
 def module(tmp_path_factory):
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.S)
-    assert len(code.splitlines()) < 40
-    path = tmp_path_factory.mktemp("method") / "exponential.py"
-    path.write_text(code)
-    spec = importlib.util.spec_from_file_location("exponential_method", path)
-    assert spec and spec.loader
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
+    loaded = module_of(PAGE, "exponential_method", tmp_path_factory.mktemp("method"), fewer_lines_than=40)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "exponential_method", loaded)
         patch.setitem(MODULES, "exponential", "exponential_method")

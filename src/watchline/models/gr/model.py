@@ -23,7 +23,7 @@ from watchline.models.encoder import EncoderConfig, FeatureEncoder
 from watchline.models.gr.network import GRConfig, GRNetwork
 from watchline.models.gr.ratio import restore_statistics, statistics_of_ratio
 from watchline.models.ranks import LabelRanks
-from watchline.training.batches import dealt_batches, gather, predict_table
+from watchline.training.batches import cumulative_table, predict_table
 from watchline.training.loop import LoopConfig, fit_network
 from watchline.training.prepare import encode_tables
 
@@ -74,9 +74,7 @@ class GRModel(DistributionModel):
 
     def predict_encoded(self, table: EncodedTable, statistics: Sequence[str]) -> dict[str, np.ndarray]:
         """`predict` of rows that are encoded already."""
-        unknown = [name for name in statistics if name not in self.statistics and not name.startswith("quantile:")]
-        if unknown:
-            raise KeyError(f"gr has no statistic {', '.join(unknown)}; it has {', '.join(self.statistics)}, quantile:Q")
+        self.check(statistics)
         asked = statistics if self.ranks is None else statistics_of_ratio(statistics)
         device = next(self.network.parameters()).device
         found = predict_table(self.network, table, asked, self.predict_batch_size, device)
@@ -86,12 +84,8 @@ class GRModel(DistributionModel):
 
     def cumulative(self, table: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """F(y-) and F(y) of the label y of each labelled row (rows,): the predicted probability below and up to it."""
-        rows, device = self.encoder.transform(table), next(self.network.parameters()).device
-        found_2N = np.zeros((2, len(rows)))
-        for _, batch in dealt_batches(len(rows), self.predict_batch_size):
-            found_2N[:, batch] = torch.stack(self.network.cumulative(*gather(rows, batch, device))).cpu().numpy()
-        below_N, upto_N = found_2N
-        return below_N, upto_N
+        device = next(self.network.parameters()).device
+        return cumulative_table(self.network, self.encoder.transform(table), self.predict_batch_size, device)
 
     def save(self, directory: Path) -> None:
         """Write model.json, config.json, the encoder's files and network.safetensors."""

@@ -24,7 +24,7 @@ from watchline.models.encoder import EncoderConfig, FeatureEncoder
 from watchline.models.heads.head import DistributionHead, Head, HeadConfig, PointHead, Prepared, sample_labels
 from watchline.models.heads.network import HeadNetwork
 from watchline.models.ranks import LabelRanks
-from watchline.training.batches import dealt_batches, gather, predict_table
+from watchline.training.batches import cumulative_table, predict_table
 from watchline.training.loop import fit_network
 from watchline.training.prepare import encode_tables
 
@@ -56,18 +56,9 @@ class HeadModel(WatchTimeModel):
 
     def predict(self, table: pl.DataFrame, statistics: Sequence[str]) -> dict[str, np.ndarray]:
         """One float64 array (rows,) per statistic; raises KeyError for one that this method does not have."""
-        self._check(statistics)
+        self.check(statistics)
         rows, device = self.encoder.transform(table), next(self.network.parameters()).device
         return predict_table(self.network, rows, statistics, self.predict_batch_size, device)
-
-    def _check(self, statistics: Sequence[str]) -> None:
-        quantiles = isinstance(self, DistributionModel)
-        there = (*self.statistics, "quantile:Q") if quantiles else self.statistics
-        unknown = [
-            name for name in statistics if name not in there and not (quantiles and name.startswith("quantile:"))
-        ]
-        if unknown:
-            raise KeyError(f"{self.name} has no statistic {', '.join(unknown)}; it has {', '.join(there)}")
 
     def save(self, directory: Path) -> None:
         """Write the files of the model, which a load gives back byte for byte."""
@@ -159,9 +150,5 @@ class DistributionHeadModel(HeadModel, DistributionModel):
 
     def cumulative(self, table: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """F(y-) and F(y) of the label y of each labelled row (rows,): the predicted probability below and up to it."""
-        rows, device = self.encoder.transform(table), next(self.network.parameters()).device
-        found_2N = np.zeros((2, len(rows)))
-        for _, batch in dealt_batches(len(rows), self.predict_batch_size):
-            found_2N[:, batch] = torch.stack(self.network.cumulative(*gather(rows, batch, device))).cpu().numpy()
-        below_N, upto_N = found_2N
-        return below_N, upto_N
+        device = next(self.network.parameters()).device
+        return cumulative_table(self.network, self.encoder.transform(table), self.predict_batch_size, device)

@@ -1,12 +1,12 @@
 """The example of docs/sources.md is a source: it reads, and it is as short as the page says."""
 
-import importlib.util
 import re
 from datetime import date
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.docs_example import module_of
 from tests.helpers.kuairand_files import exposures_of
 from watchline.config import parse
 from watchline.data.schema import EXPOSURES
@@ -18,15 +18,7 @@ PAGE = Path(__file__).resolve().parents[4] / "docs/sources.md"
 
 @pytest.fixture(scope="module")
 def module(tmp_path_factory):
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.S)
-    assert len(code.splitlines()) < 60
-    path = tmp_path_factory.mktemp("source") / "plays.py"
-    path.write_text(code)
-    spec = importlib.util.spec_from_file_location("plays", path)
-    assert spec and spec.loader
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+    return module_of(PAGE, "plays", tmp_path_factory.mktemp("source"), fewer_lines_than=60)
 
 
 def test_the_example_reads_its_log_and_keeps_what_it_cannot_read(module, tmp_path):
