@@ -1,5 +1,6 @@
 """The leaderboard's runs through DVC's real queue: failure, resume, stop, a worker that died; and what names a run."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -115,8 +116,10 @@ def test_a_run_whose_worker_died_counts_as_failed(project, where):
     wait_for(lambda: sleepers(project))
     waiting = sleepers(project)
     above = {each for process in waiting for each in process.parents() if each.pid > 1 and str(project) in each.cwd()}
-    for process in {*waiting, *above}:  # the stage, what runs it, and the worker
-        process.kill()
+    # The worker, what runs the stage, and the stage: oldest first, so that none is left to say how the others ended.
+    for process in sorted({*waiting, *above}, key=lambda each: each.create_time()):
+        with contextlib.suppress(psutil.NoSuchProcess):  # some end with what they wait for
+            process.kill()
     wait_for(lambda: not has_worker(project))
     assert statuses(project)["lost"] == "Running"
     clear_dead(project)
