@@ -66,6 +66,13 @@ def run(folder: Path) -> dict:
     return json.loads((folder / "reports/evaluate/metrics.json").read_text())
 
 
+def test_a_fine_tune_that_was_skipped_is_passed_over(folder):
+    shutil.rmtree(folder / "models/gr_finetuned")
+    (folder / "models/gr_finetuned").mkdir()
+    (folder / "models/gr_finetuned/skipped.json").write_text("{}")
+    assert set(run(folder)["models"]) == {"lightgbm"}
+
+
 def test_metrics_are_those_of_the_written_predictions_by_the_named_statistic(folder):
     result = run(folder)
     table = read_parquet(day_path(folder / "data/features/table", WINDOW.end))
