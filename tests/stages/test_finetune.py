@@ -241,7 +241,7 @@ def test_wrong_parameters_end_with_one_clear_error(
     assert not (line / "wrong").exists()
 
 
-def test_without_finetune_days_there_is_no_model_and_a_page_that_says_so(line: Path, alone: Callable[..., None]) -> None:
+def test_without_finetune_days_there_is_a_page_and_no_model(line: Path, alone: Callable[..., None]) -> None:
     alone("none", {"finetune_days": 0})
     assert [path.name for path in (line / "none/model").iterdir()] == ["skipped.json"]
     assert "window.finetune_days is 0" in (line / "none/reports/finetune/index.html").read_text()
