@@ -44,7 +44,7 @@ repro: setup  ## run every stage whose inputs changed, then read reports/index.h
 	@echo "open reports/index.html"
 
 test: setup llm  ## run the tests, two at a time
-	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --ignore tests/spark
+	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/spark
 
 test-spark: $(SPARK_STAMP)  ## add Spark (needs Java 17 or 21) and test it against Polars, on this machine
 	@OMP_NUM_THREADS=1 python -m pytest tests/spark --timeout 1200

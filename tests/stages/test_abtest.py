@@ -20,7 +20,7 @@ from watchline.data.synthetic.source import build_law
 from watchline.data.tables import read_days
 from watchline.stages import abtest
 
-ABTEST = {"requests": 150, "candidates": 6, "top_k": 2, "false_positive_runs": 20}
+ABTEST = {"num_threads": 1, "requests": 150, "candidates": 6, "top_k": 2, "false_positive_runs": 20}
 ARGUMENTS = ["--tables", "data/ingest", "--features", "data/features", "--repo", "features"]
 ARGUMENTS += ["--models", "models", "--report", "reports/abtest"]
 
