@@ -1,6 +1,6 @@
 """How fast sessions of the simulated A/B test run and how much memory they hold, with real models and Feast's join.
 
-    python benchmarks/abtest.py          # minutes on two cores, after `dvc repro`; --quick for a fortieth of the sessions
+    python benchmarks/abtest.py          # minutes on two cores, after `dvc repro`; --quick: a fortieth of the sessions
 
 Reads the line's own data/, models/ and params.yaml in the working directory, which `dvc repro` leaves, and asks the
 requests of the eval days over and over, each time with other candidates. The last line is one JSON object: figure ->
