@@ -20,7 +20,8 @@ from watchline.data.synthetic.source import build_law
 from watchline.data.tables import day_path, read_days, read_parquet, write_parquet
 from watchline.stages import abtest
 
-ABTEST = {"requests": 150, "candidates": 6, "top_k": 2, "pages": 3, "false_positive_runs": 20, "expectation_runs": 4}
+ABTEST = {"num_threads": 1, "requests": 150, "candidates": 6, "top_k": 2, "pages": 3, "false_positive_runs": 20}
+ABTEST |= {"expectation_runs": 4}
 ARGUMENTS = ["--tables", "data/ingest", "--features", "data/features", "--repo", "features"]
 ARGUMENTS += ["--models", "models", "--report", "reports/abtest"]
 

@@ -20,7 +20,7 @@ from watchline.models.base import FitContext
 from watchline.models.common import CommonConfig
 from watchline.stages.evaluate import main
 
-EVALUATE = {"replicates": 100}
+EVALUATE = {"replicates": 100, "num_threads": 1}
 ARGUMENTS = [
     "--models",
     "models",
@@ -64,6 +64,13 @@ def folder(trained, tmp_path, monkeypatch) -> Path:
 def run(folder: Path) -> dict:
     main(ARGUMENTS)
     return json.loads((folder / "reports/evaluate/metrics.json").read_text())
+
+
+def test_a_fine_tune_that_was_skipped_is_passed_over(folder):
+    shutil.rmtree(folder / "models/gr_finetuned")
+    (folder / "models/gr_finetuned").mkdir()
+    (folder / "models/gr_finetuned/skipped.json").write_text("{}")
+    assert set(run(folder)["models"]) == {"lightgbm"}
 
 
 def test_metrics_are_those_of_the_written_predictions_by_the_named_statistic(folder):
