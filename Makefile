@@ -14,7 +14,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup llm data repro test test-spark lint params flow leaderboard ui bench lock clean
+.PHONY: help setup llm data repro test test-spark lint params flow leaderboard reports ui bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ flow: setup  ## run the line once as a Prefect flow (OVERRIDES=...), no server n
 
 leaderboard: setup  ## methods x seeds side by side (DATA=PATH PROTOCOL=name OVERRIDES=...); without DATA on generated data
 	@python -m pipelines leaderboard $(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(DATA),--data '$(DATA)') $(OVERRIDES:%=-S %)
+
+reports: setup  ## all pages anew from the outputs that are there, with the commit and hashes of the run
+	@python -m pipelines reports
 
 ui: setup  ## Prefect server, daily deployment and report server on 127.0.0.1, until Ctrl-C
 	@python -m pipelines ui --port $(PORT) --reports-port $(REPORTS_PORT)

@@ -64,7 +64,10 @@ def make_inputs(directory: Path, changes: dict | None = None, **overrides) -> No
 def run(directory: Path, monkeypatch) -> tuple[str, dict]:
     """Run the stage in `directory`; return the page and the summary."""
     monkeypatch.chdir(directory)
-    stage.main(["--reports", "reports", "--out", "reports/index.html", "--summary", "reports/report/metrics.json"])
+    places = {"out": "index.html", "cards": "report/cards", "summary": "report/metrics.json"}
+    stage.main(
+        ["--reports", "reports", *(word for name, path in places.items() for word in (f"--{name}", f"reports/{path}"))]
+    )
     page = (directory / "reports/index.html").read_text()
     return page, json.loads((directory / "reports/report/metrics.json").read_text())
 
@@ -82,7 +85,7 @@ def test_the_index_links_every_page_and_is_small(tmp_path, monkeypatch):
 def test_the_best_of_each_metric_is_marked_by_what_is_ideal(tmp_path, monkeypatch):
     make_inputs(tmp_path)
     page, summary = run(tmp_path, monkeypatch)
-    models = page[page.index('id="models-on-the-eval-days"') : page.index('id="simulated-lift"')]
+    models = page[page.index('id="leaderboard"') : page.index('id="a-b-test"')]
     assert re.findall(r'class="best">([\d.]+)', models) == ["7.000", "4.400", "0.6200", "0.900"]
     assert summary["best"] == {"mae_s": "gr", "rmse_s": "lightgbm", "xauc": "gr"}
 
@@ -90,7 +93,7 @@ def test_the_best_of_each_metric_is_marked_by_what_is_ideal(tmp_path, monkeypatc
 def test_the_verdict_is_that_of_the_ab_test(tmp_path, monkeypatch):
     make_inputs(tmp_path)
     page, summary = run(tmp_path, monkeypatch)
-    assert summary["verdict"] == METRICS["abtest"]["verdict"]
+    assert summary["verdict"] == {**METRICS["abtest"]["verdict"], "word": "Ship"}
     assert summary["verdicts"]["drift"]["status"] == "warn"
     assert page.index("Ship gr") < page.index("<section")
 
@@ -99,7 +102,8 @@ def test_data_that_did_not_pass_overrule_the_ab_test(tmp_path, monkeypatch):
     failed = {"status": "fail", "text": "2 of 30 expectations failed"}
     make_inputs(tmp_path, {"validate": {"verdict": failed}})
     _, summary = run(tmp_path, monkeypatch)
-    assert summary["verdict"] == failed
+    assert summary["verdict"]["status"] == "fail" and summary["verdict"]["word"] == "Don't ship"
+    assert failed["text"] in summary["verdict"]["text"]
 
 
 def test_a_reward_model_is_labelled_as_what_it_is(tmp_path, monkeypatch):
