@@ -69,7 +69,7 @@ leaderboard: setup  ## methods x seeds side by side (DATA=PATH PROTOCOL=name OVE
 	@python -m pipelines leaderboard $(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(DATA),--data '$(DATA)') $(OVERRIDES:%=-S %)
 
 reports: setup  ## all pages anew from the outputs that are there, with the commit and hashes of the run
-	@python -m pipelines reports
+	@PYTHONPATH=src python -m watchline.overview
 
 ui: setup  ## Prefect server, daily deployment and report server on 127.0.0.1, until Ctrl-C
 	@python -m pipelines ui --port $(PORT) --reports-port $(REPORTS_PORT)

@@ -1,4 +1,4 @@
-"""Command line of the flows: `python -m pipelines params|run|leaderboard|reports|ui`. The Makefile calls it."""
+"""Command line of the flows: `python -m pipelines params|run|leaderboard|ui`. The Makefile's targets call it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,6 @@ def main(argv: list[str] | None = None) -> int:
     board.add_argument("--protocol", help="name in conf/leaderboard.yaml; none: its default, or generated without data")
     board.add_argument("--data", help="log of the protocol's source, a folder or an archive")
     board.add_argument("-S", dest="overrides", action="append", default=[], help="Hydra override of every run")
-    commands.add_parser("reports", help="all pages anew from the outputs that are there")
     ui = commands.add_parser("ui", help="Prefect server, daily deployment and report server")
     ui.add_argument("--port", type=int, default=4200)
     ui.add_argument("--reports-port", type=int, default=4201)
@@ -51,8 +50,6 @@ def main(argv: list[str] | None = None) -> int:
         from pipelines.flow import watchline
 
         return _status(lambda: watchline(overrides=arguments.overrides))
-    elif arguments.command == "reports":
-        return _status(_rebuild)
     elif arguments.command == "leaderboard":
         from pipelines.leaderboard import leaderboard
 
@@ -62,14 +59,6 @@ def main(argv: list[str] | None = None) -> int:
 
         serve(ROOT, arguments.port, arguments.reports_port)
     return 0
-
-
-def _rebuild() -> None:
-    from pipelines.reports import rebuild
-
-    done = rebuild(ROOT)
-    names = ", ".join(str(page.relative_to(ROOT)) for page in done.changed) or "none"
-    print(f"{len(done.pages)} pages in {done.seconds:.1f} s; changed: {names}")
 
 
 def _status(run: Callable[[], object]) -> int:

@@ -60,7 +60,7 @@ def build_card(subject: Subject, run: Run, window: Window) -> Page:
         "Data", Facts(_data(run.stages, window)), Link(f"{UP}/index.html#data", "the data of this run"), half=True
     )
     page.section("Training", *_training(subject, run), half=True)
-    page.section("Parameters", Facts(_flat(subject.params)))
+    page.section("Parameters", Table(["parameter", "value"], list(map(list, _flat(subject.params).items()))))
     page.section("How to reproduce it", *_reproduce(subject, run))
     return page
 
@@ -113,10 +113,11 @@ def _slices(name: str, slices: list[Metrics]) -> Table:
 
 def _slice_figures(name: str, evaluation: Metrics) -> list[Any]:
     """XAUC of the slices whose cut does not hang on the label."""
+    prefixes = {"Video duration": "video ", "User activity": "user ", "Cold users and videos": ""}
     found = {
-        f"{part['title']}: {row['bucket']}": row["xauc"].get(name)
+        prefixes[part["title"]] + row["bucket"]: row["xauc"].get(name)
         for part in evaluation["slices"]
-        if part["title"] != "Watch time"
+        if part["title"] in prefixes
         for row in part["rows"]
     }
     known = {label: value for label, value in found.items() if value is not None}
@@ -158,8 +159,8 @@ def _online(name: str, abtest: Metrics) -> list[Any]:
 
 
 def _limits(name: str, run: Run, window: Window) -> Table:
-    rows = [[Verdict(limit.status), limit.what, limit.finding] for limit in limits(name, run, window)]
-    return Table(["", "what", "finding"], rows, "What may go wrong with it, as far as this run shows")
+    rows = [[limit.what, Verdict(limit.status, limit.finding)] for limit in limits(name, run, window)]
+    return Table(["what", "finding"], rows, "What may go wrong with it, as far as this run shows")
 
 
 def _data(stages: dict[str, Metrics], window: Window) -> dict[str, Any]:
@@ -217,13 +218,9 @@ def _reproduce(subject: Subject, run: Run) -> list[Any]:
         f"below: `git log -S {run.md5[measured]} -- dvc.lock` finds the commit of a run whose `dvc.lock` was "
         "committed, and `make reports` writes the commit and all hashes to `reports/run/index.html`."
     )
-    facts = {
-        "parameters, digest": digest(subject.params),
-        f"MD5 of {made}": run.md5[made],
-        f"MD5 of {measured}": run.md5[measured],
-        "MD5 of reports/features/metrics.json": run.md5["reports/features/metrics.json"],
-    }
-    return [Text(words), Facts(facts)]
+    rows = [[path, run.md5[path]] for path in (made, measured, "reports/features/metrics.json")]
+    rows.append(["the parameters above (SHA-256, first 12)", digest(subject.params)])
+    return [Text(words), Table(["what", "hash"], rows)]
 
 
 def _report_of(subject: Subject) -> str:

@@ -18,8 +18,7 @@ def overall(stages: dict[str, Metrics]) -> Verdict:
     data = verdict_of(stages["validate"])
     if data.status == "fail":
         return Verdict("fail", f"The data did not pass: {data.text}", DO_NOT_SHIP)
-    online = verdict_of(stages["abtest"])
-    return Verdict(online.status, online.text, _WORDS.get(online.status, CANNOT_TELL))
+    return _online(stages["abtest"])
 
 
 def summarise(stages: dict[str, Metrics]) -> dict[str, Any]:
@@ -35,27 +34,24 @@ def summarise(stages: dict[str, Metrics]) -> dict[str, Any]:
 
 
 def reasons(stages: dict[str, Metrics]) -> Table:
-    """A row per question that the verdict hangs on: where it was answered, how, and in which words."""
-    online, data, moved = (verdict_of(stages[stage]) for stage in ("abtest", "validate", "drift"))
-    rows: list[list[Any]] = [["What does the A/B test say?", _badge(online), online.text, _page("abtest")]]
-    if found := _test_of_the_test(stages["abtest"]):
-        rows.append(["Can the test be trusted?", *found, _page("abtest")])
-    rows.append(["Did the data pass?", _badge(data), data.text, _page("validate")])
-    if found := _offline(stages):
-        rows.append(["Did offline metrics see it coming?", *found, _page("evaluate")])
-    rows.append(["Do the eval days look like the training days?", _badge(moved), moved.text, _page("drift")])
-    return Table(["question", "answer", "finding", "page"], rows)
+    """What the verdict hangs on: where it is answered, how, and in which words."""
+    found = {
+        ("abtest", "A/B test"): _online(stages["abtest"]),
+        ("abtest", "checks of the test"): _test_of_the_test(stages["abtest"]),
+        ("validate", "data"): verdict_of(stages["validate"]),
+        ("evaluate", "seen offline"): _offline(stages),
+        ("drift", "drift"): verdict_of(stages["drift"]),
+    }
+    rows = [[Link(f"{stage}/index.html", name), verdict] for (stage, name), verdict in found.items() if verdict]
+    return Table(["page", "what it says"], rows)
 
 
-def _badge(verdict: Verdict) -> Verdict:
-    return Verdict(verdict.status)
+def _online(abtest: Metrics) -> Verdict:
+    verdict = verdict_of(abtest)
+    return Verdict(verdict.status, verdict.text, _WORDS.get(verdict.status, CANNOT_TELL))
 
 
-def _page(stage: str) -> Link:
-    return Link(f"{stage}/index.html", stage)
-
-
-def _test_of_the_test(abtest: Metrics) -> tuple[Verdict, str] | None:
+def _test_of_the_test(abtest: Metrics) -> Verdict | None:
     """Sample ratio and A/A: whether users were split as planned, and a test of nothing finds nothing."""
     ratio, rate = look_up(abtest, "srm_p"), look_up(abtest, "aa.false_positive_rate")
     low, high = (look_up(abtest, f"aa.false_positive_band.{end}") for end in ("low", "high"))
@@ -64,10 +60,10 @@ def _test_of_the_test(abtest: Metrics) -> tuple[Verdict, str] | None:
     words = f"{rate:.1%} of A/A splits show a lift, {low:.1%} to {high:.1%} expected; sample ratio p = {ratio:.3f}"
     if abtest.get("environment") != "oracle":
         words += f". {OF_A_MODEL}"
-    return Verdict("pass" if low <= rate <= high else "warn"), words
+    return Verdict("pass" if low <= rate <= high else "warn", words)
 
 
-def _offline(stages: dict[str, Metrics]) -> tuple[Verdict, str] | None:
+def _offline(stages: dict[str, Metrics]) -> Verdict | None:
     """Where the treatment is better and worse than the control offline, beside the sign of its lift."""
     models, abtest = stages["evaluate"]["models"], stages["abtest"]
     control, treatment = (look_up(abtest, f"arms.{arm}.model") for arm in ("control", "treatment"))
@@ -82,14 +78,15 @@ def _offline(stages: dict[str, Metrics]) -> tuple[Verdict, str] | None:
             changes[side].append(f"{title} {show(before).text} to {show(after).text}")
     parts = [f"{side} by {', '.join(found)}" for side, found in changes.items() if found]
     words = f"{treatment} against {control}: {'; '.join(parts) or 'equal'}. Online {lift:+.2%}."
-    return _foreseen(changes, lift, verdict_of(abtest).status), words
+    status, word = _foreseen(changes, lift, verdict_of(abtest).status)
+    return Verdict(status, words, word)
 
 
-def _foreseen(changes: dict[str, list[str]], lift: float, status: str) -> Verdict:
+def _foreseen(changes: dict[str, list[str]], lift: float, status: str) -> tuple[str, str]:
     """Whether the signs of the offline changes are that of a lift which the test tells from zero."""
     if status not in _WORDS:
-        return Verdict("info", "", "Open")
+        return "info", "Open"
     right, wrong = ("better", "worse") if lift > 0 else ("worse", "better")
     if not changes[wrong]:
-        return Verdict("pass", "", "Yes")
-    return Verdict("info", "", "In part") if changes[right] else Verdict("warn", "", "No")
+        return "pass", "Yes"
+    return ("info", "In part") if changes[right] else ("warn", "No")

@@ -101,7 +101,7 @@ def bar_chart(
 
     height = max(2.2, 0.62 + 0.17 * len(texts) * (1 + 0.5 * len(groups))) if sideways else 3.0
     described = "; ".join(f"{name}: " * bool(name) + _pairs(texts, numbers) for name, numbers in groups.items())
-    table = Table(["", *(name or y_label for name in groups)], list(map(list, zip(labels, *groups.values()))))
+    table = Table(["name", *(name or y_label for name in groups)], list(map(list, zip(labels, *groups.values()))))
     cells = grid_cells(len(texts), len(groups))
     drawn, legend = drawing.draw(paint, height), legend_of(list(groups), dashed=False)
     return as_figure(drawn, title, f"{y_label}. {described}", legend, table, cells, "wide")
@@ -138,7 +138,7 @@ def interval_chart(
         f"{label}: {show(value).text} (from {show(low).text} to {show(high).text})"
         for label, value, low, high in zip(labels, values, lows, highs)
     )
-    table = Table(["", x_label, "low", "high"], list(map(list, zip(labels, values, lows, highs))))
+    table = Table(["name", x_label, "low", "high"], list(map(list, zip(labels, values, lows, highs))))
     cells = [(row, 1) for row in range(len(labels))]
     drawn = drawing.draw(paint, max(1.3, 0.75 + 0.36 * len(labels)))
     return as_figure(drawn, title, f"{x_label}. {words}", [], table, cells)

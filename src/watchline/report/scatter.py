@@ -62,7 +62,7 @@ def scatter_chart(points: Mapping[str, Point], x_label: str, y_label: str, title
 
     words = "; ".join(f"{name}: {show(point.y).text} at {show(point.x).text}" for name, point in points.items())
     rows = [[name, point.x, point.y, point.low, point.high] for name, point in points.items()]
-    table = Table(["", x_label, y_label, "low", "high"], rows)
+    table = Table(["name", x_label, y_label, "low", "high"], rows)
     cells = [(row, 2) for row in range(len(rows))]
     return as_figure(drawing.draw(paint, 3.4), title, f"{y_label} over {x_label}. {words}", [], table, cells)
 

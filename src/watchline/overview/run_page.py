@@ -71,4 +71,4 @@ def _hashes(root: Path) -> list[Any]:
         for part, name in (("read", "deps"), ("written", "outs"))
         for entry in locked.get(name, [])
     ]
-    return [Table(["stage", "", "path", "MD5", "bytes"], rows)]
+    return [Table(["stage", "use", "path", "MD5", "bytes"], rows)]

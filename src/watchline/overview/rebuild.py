@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.run_page import build_run_page
+from watchline.overview.run_page import build_run_page
 from watchline.report.page import CONTENT, Page
 from watchline.stages.report import make_pages
 
@@ -42,12 +42,11 @@ def rebuild(root: Path) -> Rebuilt:
         with ProcessPoolExecutor(min(MOST_PROCESSES, os.cpu_count() or 1, len(stored))) as pool:
             changed |= dict(pool.map(render_stored, sorted(stored, key=lambda path: -path.stat().st_size)))
     index, cards, summary = make_pages(reports, root / "params.yaml")
-    for path, page in {
-        **{reports / "report/cards" / f"{name}.html": card for name, card in cards.items()},
-        reports / "index.html": index,
-        reports / OWN / "index.html": build_run_page(root, summary["verdict"]),
-    }.items():
+    made = {reports / "report/cards" / f"{name}.html": card for name, card in cards.items()}
+    for path, page in {**made, reports / "index.html": index}.items():
         changed[path] = replace_text(path, page.stored().render_at(path))
+    own = reports / OWN / "index.html"
+    changed[own] = replace_text(own, build_run_page(root, summary["verdict"]).stored().render_at(own))
     pages = sorted(changed)
     return Rebuilt(pages, [page for page in pages if changed[page]], time.perf_counter() - started)
 
