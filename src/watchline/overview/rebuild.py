@@ -12,6 +12,7 @@ import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 from watchline.overview.run_page import build_run_page
@@ -39,7 +40,8 @@ def rebuild(root: Path) -> Rebuilt:
     changed: dict[Path, bool] = {}
     if stored:
         # Charts take most of the time, and each is drawn by itself.
-        with ProcessPoolExecutor(min(MOST_PROCESSES, os.cpu_count() or 1, len(stored))) as pool:
+        workers = min(MOST_PROCESSES, os.cpu_count() or 1, len(stored))
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
             changed |= dict(pool.map(render_stored, sorted(stored, key=lambda path: -path.stat().st_size)))
     index, cards, summary = make_pages(reports, root / "params.yaml")
     made = {reports / "report/cards" / f"{name}.html": card for name, card in cards.items()}
