@@ -144,4 +144,5 @@ def _clean(svg: str) -> str:
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
     svg = re.sub(r' (?:d|x|y|width|height|transform)="[^"]*"', lambda m: _SHORTER.sub(r"\1", m.group()), svg)
-    return re.sub(r"\s*\n\s*", "\n", svg).replace("; ", ";").strip()
+    svg = re.sub(r' style="[^"]*"', lambda m: m.group().replace("; ", ";"), svg)
+    return re.sub(r"\s*\n\s*", "\n", svg).strip()
