@@ -14,11 +14,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help setup llm data repro test test-spark lint params flow leaderboard search ui bench lock clean
-=======
-.PHONY: help setup llm data repro test test-spark lint params flow leaderboard reports ui bench lock clean
->>>>>>> w/pages
+.PHONY: help setup llm data repro test test-spark lint params flow leaderboard search reports ui bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,13 +68,11 @@ flow: setup  ## run the line once as a Prefect flow (OVERRIDES=...), no server n
 leaderboard: setup  ## methods x seeds side by side (DATA=PATH PROTOCOL=name OVERRIDES=...); without DATA on generated data
 	@python -m pipelines leaderboard $(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(DATA),--data '$(DATA)') $(OVERRIDES:%=-S %)
 
-<<<<<<< HEAD
 search: setup  ## settings of every method on a protocol's validation days, frozen in conf/ (DATA=PATH PROTOCOL=name)
 	@python -m pipelines search --keep $(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(DATA),--data '$(DATA)') $(OVERRIDES:%=-S %)
-=======
+
 reports: setup  ## all pages anew from the outputs that are there, with the commit and hashes of the run
 	@PYTHONPATH=src python -m watchline.overview
->>>>>>> w/pages
 
 ui: setup  ## Prefect server, daily deployment and report server on 127.0.0.1, until Ctrl-C
 	@python -m pipelines ui --port $(PORT) --reports-port $(REPORTS_PORT)
