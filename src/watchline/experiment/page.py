@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from watchline.experiment.planning_page import add_outlook, add_sequence
 from watchline.experiment.statistics import ALPHA, SRM_ALARM
 from watchline.report import charts
 from watchline.report.blocks import Callout, Facts, Table, Text, Verdict
@@ -75,8 +76,10 @@ def build_page(result: dict[str, Any]) -> Page:
     name = result["environment"]
     page.section("Environment", Callout("info" if name == "oracle" else "warn", ENVIRONMENT[name]))
     _add_result(page, result)
+    add_sequence(page, result["sequence"])
     _add_guardrails(page, result)
     _add_checks(page, result)
+    add_outlook(page, result["outlook"])
     _add_more_arms(page, result)
     page.section("Arms", _arms_table(result))
     _add_headroom(page, result)

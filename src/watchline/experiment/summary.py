@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from watchline.experiment import analysis
+from watchline.experiment import analysis, planning
 from watchline.experiment import statistics as st
 from watchline.experiment.assignment import assign
 from watchline.experiment.environments import Environment
@@ -33,6 +33,7 @@ class Plan:
     treatment_share: float  # of all treatments together, who have equal parts of it
     false_positive_runs: int
     margins: Mapping[str, float] = field(default_factory=dict)
+    smallest_lift: float = 0.02  # that matters: what power before the run is for
 
     def shares(self, num_treatments: int) -> list[float]:
         """Shares of the control and of each treatment."""
@@ -71,6 +72,15 @@ def summarise(
     found = analysis.compare_arms(seen["treatment"], seen["control"])
     guardrails = st.check_guardrails(seen["treatment"], seen["control"], plan.margins)
     harmed = [rail.name.replace("_", " ") for rail in guardrails if rail.verdict == "harmed"]
+    planned = planning.outlook(pre_watch_s, plan.smallest_lift, plan.treatment_share)
+    watch_s = np.where(members["treatment"], outcomes["treatment"].watch_s, outcomes["control"].watch_s)
+    looks = planning.sequence(
+        np.where(members["treatment"] | members["control"], watch_s, np.nan),
+        float(seen["control"].watch_s.mean()),
+        members["treatment"],
+        simulation.user_N,
+        planned["detectable_lift"] if planned else 0.0,
+    )
     verdict = analysis.decide(found, sample_ratio, arms["treatment"].name, arms["control"].name, harmed)
     return {
         "environment": environment.name,
@@ -83,6 +93,8 @@ def summarise(
         "expected_s_per_exposure": simulation.page_s,
         "verdict": dict(zip(("status", "text"), verdict, strict=True)),
         **_expected(simulation, "treatment", environment),
+        "outlook": planned,
+        "sequence": looks,
         "more_arms": _more_arms(simulation, seen, environment),
     }
 

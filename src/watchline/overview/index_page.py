@@ -8,7 +8,7 @@ from typing import Any
 from watchline.data.splits import Window
 from watchline.overview.config import ReportConfig
 from watchline.overview.reading import TITLES, Metrics, Run, best_model, look_up, number_format
-from watchline.overview.verdict import OF_A_MODEL, overall, reasons
+from watchline.overview.verdict import CAUTIONS, overall, reasons
 from watchline.report import Best, Callout, Facts, Link, Page, Table, Verdict, charts
 from watchline.report.values import show
 
@@ -160,11 +160,11 @@ def add_lift(page: Page, abtest: Metrics) -> None:
         (name, look_up(abtest, f"{path}lift"), *(look_up(abtest, f"{path}interval.{end}") for end in ("low", "high")))
         for name, path in (("lift", ""), ("with CUPED", "cuped."))
     ]
-    for key, name in (("true_lift", "true lift"), ("expected_lift", "expected by the reward model")):
+    for key, name in (("true_lift", "true lift"), ("expected_lift", "expected lift")):
         marks.append((name, *[abtest.get(key)] * 3))
     marks = [mark for mark in marks if None not in mark[1:]]
     arms = {arm: look_up(abtest, f"arms.{arm}.model") or arm for arm in ("treatment", "control")}
-    blocks: list[Any] = [Callout("warn", OF_A_MODEL)] if abtest.get("environment") != "oracle" else []
+    blocks: list[Any] = [Callout("warn", CAUTIONS[name])] if (name := abtest.get("environment")) in CAUTIONS else []
     if marks:
         columns = [[mark[0] for mark in marks], *([100 * mark[i] for mark in marks] for i in (1, 2, 3))]
         title = f"{arms['treatment']} against {arms['control']}"

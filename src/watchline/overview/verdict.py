@@ -10,7 +10,12 @@ from watchline.report.values import show
 
 SHIP, DO_NOT_SHIP, CANNOT_TELL = "Ship", "Don't ship", "Can't tell"
 _WORDS = {"pass": SHIP, "fail": DO_NOT_SHIP}
-OF_A_MODEL = "The answers come from a reward model, not from users: a check of plausibility, not a forecast."
+# What an environment's answers are, where they are not the world's own.
+CAUTIONS = {
+    "model": "The answers come from a reward model, not from users: a check of plausibility, not a forecast.",
+    "matrix": "The answers are recorded plays: a user's one answer to a video stands for any other time.",
+    "replay": "The values are of first choices alone, weighed by how likely the log was to show them; no sessions.",
+}
 
 
 def overall(stages: dict[str, Metrics]) -> Verdict:

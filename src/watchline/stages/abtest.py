@@ -92,6 +92,7 @@ class AbtestConfig(Config):
     pre_period_days: int = Field(default=7, ge=1, description="days before the eval days, for CUPED and expectations")
     false_positive_runs: int = Field(default=200, ge=10, le=10_000, description="A/A splits")
     expectation_runs: int = Field(default=8, ge=2, le=1000, description="of every session, for the expected lift")
+    smallest_lift: float = Field(default=0.02, gt=0, description="relative lift that matters, for power before the run")
     margins: dict[str, float] = Field(default={}, description="guardrail -> relative loss that is accepted")
     seed: int = Field(default=1, ge=0)
     processes: int = Field(default=1, ge=1, description="no part of the result")
@@ -177,7 +178,7 @@ def main(argv: list[str] | None = None) -> None:
         num_threads=config.num_threads,
         progress=log,
     )
-    plan = Plan(config.salt, config.treatment_share, config.false_positive_runs, config.margins)
+    plan = Plan(config.salt, config.treatment_share, config.false_positive_runs, config.margins, config.smallest_lift)
     result = summarise(simulation, arms, watch_by_user(simulation.users, before), environment, plan)
     result |= asked(config, window, len(requests))
     if isinstance(environment, RewardModelEnvironment):

@@ -161,3 +161,23 @@ def test_the_page_says_what_was_measured(tmp_path):
     assert result["verdict"]["text"] in text
     assert "true lift" in text and f"{result['true_lift']:+.2%}" in text
     assert "quick skip rate" in text and "treatment_2" in text
+
+
+def test_looks_on_the_way_end_early_for_a_large_effect_and_never_for_none():
+    worse = summary(control=0.0, treatment=None)["sequence"]
+    assert worse["stopped_at_users"] < worse["users"][-1] and worse["high"][-1] < 0
+    same = summary(control=1.0, treatment=1.0)["sequence"]
+    assert same["stopped_at_users"] is None and same["low"][-1] < 0 < same["high"][-1]
+    assert len(same["users"]) > 10 and same["users"] == sorted(set(same["users"]))
+
+
+def test_looks_leave_out_the_users_of_other_arms():
+    arms = summary(control=1.0, treatment=1.0, treatment_2=0.0)
+    shown = sum(arms["arms"][arm]["users"] for arm in ("control", "treatment"))
+    assert arms["sequence"]["users"][-1] == shown
+
+
+def test_power_before_the_run_is_that_of_the_pre_period():
+    planned = summary(control=1.0, treatment=0.0)["outlook"]
+    assert planned["smallest_lift"] == 0.02 and 0.05 < planned["power"] < 1
+    assert (planned["detectable_lift"] > 0.02) == (planned["power"] < 0.8)
