@@ -9,7 +9,7 @@ from typing import Any
 from watchline.data.splits import Window
 from watchline.overview.limits import limits
 from watchline.overview.reading import TITLES, Metrics, Run, digest, look_up, number_format
-from watchline.overview.verdict import OF_A_MODEL, overall
+from watchline.overview.verdict import CAUTIONS, overall
 from watchline.report import Facts, Link, Page, Table, Text, Verdict, charts
 
 FINETUNED = "gr_finetuned"
@@ -154,7 +154,7 @@ def _online(name: str, abtest: Metrics) -> list[Any]:
     }
     formats = dict.fromkeys(["lift of treatment over control", "95 % interval, from", "to", "true lift"], "+.2%")
     known = {key: value for key, value in facts.items() if value is not None}
-    caution = [] if abtest.get("environment") == "oracle" else [Text(OF_A_MODEL)]
+    caution = [Text(CAUTIONS[name])] if (name := abtest.get("environment")) in CAUTIONS else []
     return [*caution, Facts(known, {key: formats[key] for key in known if key in formats}), link]
 
 

@@ -63,8 +63,8 @@ def _test_of_the_test(abtest: Metrics) -> Verdict | None:
     if None in (ratio, rate, low, high):
         return None
     words = f"{rate:.1%} of A/A splits show a lift, {low:.1%} to {high:.1%} expected; sample ratio p = {ratio:.3f}"
-    if abtest.get("environment") != "oracle":
-        words += f". {OF_A_MODEL}"
+    if (name := abtest.get("environment")) in CAUTIONS:
+        words += f". {CAUTIONS[name]}"
     return Verdict("pass" if low <= rate <= high else "warn", words)
 
 
