@@ -1,7 +1,7 @@
 """A simulated online A/B test: both arms rank the same candidates, an environment answers, statistics judge.
 
 Run by `dvc repro abtest`, or: python -m watchline.stages.abtest --tables data/ingest --features data/features
---repo features --models models --report reports/abtest
+--repo features --models models --predictions data/evaluate --report reports/abtest
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from watchline.config import Config, ConfigError, load_section, parse
 from watchline.data.columns import Columns
 from watchline.data.splits import Window
-from watchline.data.tables import days_on_disk, read_days, read_split
+from watchline.data.tables import days_on_disk, read_days, read_parquet, read_split
 from watchline.experiment.environments import (
     Environment,
     MatrixEnvironment,
     OracleEnvironment,
     RewardModelEnvironment,
 )
+from watchline.experiment.group_model import POINTS
 from watchline.experiment.page import build_page
 from watchline.experiment.patience import Patience
 from watchline.experiment.policies import Policy, statistics_of
 from watchline.experiment.processes import simulate
+from watchline.experiment.remembering import RememberingModel
 from watchline.experiment.requests import (
     Catalogue,
     Known,
@@ -43,6 +45,7 @@ from watchline.experiment.requests import (
 from watchline.experiment.simulation import World
 from watchline.experiment.statistics import GUARDRAILS
 from watchline.experiment.summary import Plan, summarise
+from watchline.experiment.sweep import Sweep, measure_sweep, plan_sweep
 from watchline.models import load_model
 from watchline.report import write_json
 from watchline.stages import log, run_stage
@@ -88,6 +91,7 @@ class AbtestConfig(Config):
     pre_period_days: int = Field(default=7, ge=1, description="days before the eval days, for CUPED and expectations")
     false_positive_runs: int = Field(default=200, ge=10, le=10_000, description="A/A splits")
     expectation_runs: int = Field(default=8, ge=2, le=1000, description="of every session, for the expected lift")
+    sweep_runs: int = Field(default=2, ge=1, le=1000, description="the same for each model of the sweep")
     margins: dict[str, float] = Field(default={}, description="guardrail -> relative loss that is accepted")
     seed: int = Field(default=1, ge=0)
     processes: int = Field(default=1, ge=1, description="no part of the result")
@@ -138,7 +142,7 @@ class AbtestConfig(Config):
 def main(argv: list[str] | None = None) -> None:
     """Simulate, analyse, write metrics.json and the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name in ("tables", "features", "repo", "models", "report"):
+    for name in ("tables", "features", "repo", "models", "predictions", "report"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     paths = parser.parse_args(argv)
     config = load_section(AbtestConfig, "abtest")
@@ -153,7 +157,9 @@ def main(argv: list[str] | None = None) -> None:
 
     past = read_past(paths.features / "table", window, config)
     requests = draw_requests(table, config.requests, config.seed)
-    world = make_world(config, arms, environment, requests, past, paths.repo, paths.features)
+    sweep = make_sweep(config, paths.models, paths.predictions, paths.features / "table", window, columns)
+    log(f"sweep over {len(sweep.entries)} models: {', '.join(sweep.entries)}")
+    world = make_world(config, arms, sweep, environment, requests, past, paths.repo, paths.features)
     first = window.ranges["eval"][0]
     before = past.filter(
         pl.col("date").is_between(first - timedelta(days=config.pre_period_days), first, closed="left")
@@ -170,6 +176,9 @@ def main(argv: list[str] | None = None) -> None:
     plan = Plan(config.salt, config.treatment_share, config.false_positive_runs, config.margins)
     result = summarise(simulation, arms, watch_by_user(simulation.users, before), environment, plan)
     result |= asked(config, window, len(requests))
+    remember_predictions(sweep, paths.predictions, table)
+    users_of_sessions = simulation.users[simulation.user_N]
+    result["sweep"] = measure_sweep(sweep, table, columns.label, simulation.swept, users_of_sessions)
     if isinstance(environment, RewardModelEnvironment):
         result["reward_model"] = environment.fit_quality
     if isinstance(environment, MatrixEnvironment):
@@ -226,6 +235,7 @@ def make_environment(
 def make_world(
     config: AbtestConfig,
     arms: dict[str, Policy],
+    sweep: Sweep,
     environment: Environment,
     requests: pl.DataFrame,
     past: pl.DataFrame,
@@ -250,7 +260,45 @@ def make_world(
         pages=config.pages,
         seed=config.seed,
         expectation_runs=config.expectation_runs,
+        swept=sweep.policies,
+        sweep_runs=config.sweep_runs,
     )
+
+
+def make_sweep(
+    config: AbtestConfig, models_dir: Path, predictions_dir: Path, table_dir: Path, window: Window, columns: Columns
+) -> Sweep:
+    """Every model that evaluate predicted with, and the damaged ones of the control.
+
+    Raises ConfigError when the control is not among them.
+    """
+    names = sorted(path.stem for path in predictions_dir.glob("*.parquet"))
+    if config.control not in names:
+        raise ConfigError(
+            f"abtest.control: {predictions_dir} has no predictions of {config.control!r}; add it to `models`, or set "
+            f"abtest.control to one of: {', '.join(names) or 'none there yet'}"
+        )
+    trained = {name: RememberingModel(load_model(models_dir / name)) for name in names}
+    there = ["video_id", "surface", columns.label, *["duration_s"] * ("duration_s" in columns.numeric)]
+    train = read_split(table_dir, window, "train", there)
+    return plan_sweep(trained, config.control, config.control_statistic, train, columns.label)
+
+
+def remember_predictions(sweep: Sweep, predictions_dir: Path, table: pl.DataFrame) -> None:
+    """Give each trained model what evaluate predicted for the rows of `table`; raises ValueError naming a file without.
+
+    The models damaged from it take them from there.
+    """
+    for name, entry in sweep.entries.items():
+        model = entry.policy.model
+        if not isinstance(model, RememberingModel):
+            continue
+        path = predictions_dir / f"{name}.parquet"
+        predicted = read_parquet(path, ["exposure_id", *POINTS])
+        found = table.select("exposure_id").join(predicted, on="exposure_id", how="left", maintain_order="left")
+        if missing := found["mean"].null_count():
+            raise ValueError(f"{path}: no prediction for {missing} of {len(table)} eval rows; `dvc repro evaluate`")
+        model.remember(table, {point: found[point].to_numpy() for point in POINTS})
 
 
 def prepare_candidates(
