@@ -9,7 +9,6 @@ from typing import ClassVar, Self
 import numpy as np
 import polars as pl
 
-from watchline.experiment.group_model import POINTS
 from watchline.models import load_model
 from watchline.models.base import WatchTimeModel
 
@@ -17,7 +16,7 @@ from watchline.models.base import WatchTimeModel
 class RememberingModel(WatchTimeModel):
     """Asks `base` once for each table, and answers those that wrap it from memory; final.
 
-    It holds the last table and what was predicted for it. `mean` and `median` are asked for together.
+    It holds the last table and what was predicted for it.
     """
 
     name: ClassVar[str] = "remembering"
@@ -38,8 +37,7 @@ class RememberingModel(WatchTimeModel):
             self.remember(table, {})
         unknown = [name for name in statistics if name not in self._known]
         if unknown:
-            together = [name for name in POINTS if name in self.statistics and name not in self._known]
-            self._known |= self.base.predict(table, list(dict.fromkeys([*unknown, *together])))
+            self._known |= self.base.predict(table, unknown)
         return {name: self._known[name] for name in statistics}
 
     def remember(self, table: pl.DataFrame, predictions: Mapping[str, np.ndarray]) -> None:

@@ -159,6 +159,7 @@ def main(argv: list[str] | None = None) -> None:
     requests = draw_requests(table, config.requests, config.seed)
     sweep = make_sweep(config, paths.models, paths.predictions, paths.features / "table", window, columns)
     log(f"sweep over {len(sweep.entries)} models: {', '.join(sweep.entries)}")
+    arms = {arm: with_memory(policy, sweep) for arm, policy in arms.items()}
     world = make_world(config, arms, sweep, environment, requests, past, paths.repo, paths.features)
     first = window.ranges["eval"][0]
     before = past.filter(
@@ -282,6 +283,12 @@ def make_sweep(
     there = ["video_id", "surface", columns.label, *["duration_s"] * ("duration_s" in columns.numeric)]
     train = read_split(table_dir, window, "train", there)
     return plan_sweep(trained, config.control, config.control_statistic, train, columns.label)
+
+
+def with_memory(policy: Policy, sweep: Sweep) -> Policy:
+    """The arm's policy on the model that the sweep has too, which is asked once for both."""
+    entry = sweep.entries.get(policy.name)
+    return replace(policy, model=entry.policy.model) if entry and policy.statistic in POINTS else policy
 
 
 def remember_predictions(sweep: Sweep, predictions_dir: Path, table: pl.DataFrame) -> None:
