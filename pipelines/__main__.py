@@ -1,4 +1,4 @@
-"""Command line of the flows: `python -m pipelines params|run|leaderboard|ui`. The Makefile's targets call it."""
+"""Command line of the flows: `python -m pipelines params|run|leaderboard|search|ui`. The Makefile's targets call it."""
 
 from __future__ import annotations
 
@@ -33,9 +33,15 @@ def main(argv: list[str] | None = None) -> int:
         command = commands.add_parser(name, help=text)
         command.add_argument("overrides", nargs="*", help="Hydra overrides, for example train.gr.width=128")
     board = commands.add_parser("leaderboard", help="methods x seeds of a protocol through DVC's experiment queue")
-    board.add_argument("--protocol", help="name in conf/leaderboard.yaml; none: its default, or generated without data")
-    board.add_argument("--data", help="log of the protocol's source, a folder or an archive")
-    board.add_argument("-S", dest="overrides", action="append", default=[], help="Hydra override of every run")
+    search = commands.add_parser("search", help="settings of every method on a protocol's validation days")
+    search.add_argument("--models", nargs="+", help="methods; none: all of conf/search.yaml")
+    search.add_argument("--keep", action="store_true", help="freeze what was found in conf/train, conf/searched.yaml")
+    for each in (board, search):
+        each.add_argument(
+            "--protocol", help="name in conf/leaderboard.yaml; none: its default, or generated without data"
+        )
+        each.add_argument("--data", help="log of the protocol's source, a folder or an archive")
+        each.add_argument("-S", dest="overrides", action="append", default=[], help="Hydra override of every run")
     ui = commands.add_parser("ui", help="Prefect server, daily deployment and report server")
     ui.add_argument("--port", type=int, default=4200)
     ui.add_argument("--reports-port", type=int, default=4201)
@@ -54,6 +60,11 @@ def main(argv: list[str] | None = None) -> int:
         from pipelines.leaderboard import leaderboard
 
         return _status(lambda: leaderboard(arguments.protocol, arguments.data, arguments.overrides))
+    elif arguments.command == "search":
+        from pipelines.search import search as run_search
+
+        chosen = arguments.protocol, arguments.data, arguments.models, arguments.overrides, arguments.keep
+        return _status(lambda: run_search(*chosen))
     else:
         from pipelines.ui import serve
 

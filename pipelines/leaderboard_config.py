@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+SEARCHED = "conf/searched.yaml"  # written by `python -m pipelines search --keep`
 GENERATED = "generated"  # the protocol that needs no data
 
 
@@ -92,6 +94,25 @@ def plan_of(root: Path, config: LeaderboardConfig, protocol: str, overrides: lis
         "subject": config.subject,
         "beside": config.beside,
         "search_budget": config.search_budget,
+        "searched": searched_of(root, config.models),
         "replicates": config.replicates,
         "published": [{"block": name, **blocks[name]} for name in chosen.published],
+    }
+
+
+def searched_of(root: Path, models: Sequence[str]) -> dict[str, Any]:
+    """What conf/searched.yaml says of each of `models`, as the page shows it; nothing where there is no such file."""
+    path = root / SEARCHED
+    if not path.is_file():
+        return {}
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))["methods"]
+    return {
+        name: {
+            "fits": found[name]["fits"],
+            "before_s": found[name]["valid_mae_s"]["before"],
+            "after_s": found[name]["valid_mae_s"]["after"],
+            "setting": found[name]["setting"],
+        }
+        for name in models
+        if name in found
     }

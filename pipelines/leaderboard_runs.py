@@ -26,14 +26,8 @@ def experiments(root: Path, config: LeaderboardConfig, plan: dict[str, Any], dat
 
     Raises FileNotFoundError for data that is not there.
     """
-    shared = [f"models=[{','.join(config.models)}]", *plan["overrides"]]
-    source = None
-    if data is not None:
-        source = Path(data).resolve()
-        if not source.exists():
-            raise FileNotFoundError(f"{source}: no such file or folder; DATA is the published archive or its folder")
-        shared.append(f"ingest.path='{source}'")
-    mark = _mark([_code(root), shared, _stamp(source)])
+    shared = [f"models=[{','.join(config.models)}]", *plan["overrides"], *data_override(data)]
+    mark = mark_of([_code(root), shared], data)
     return [
         Experiment(
             seed,
@@ -44,8 +38,20 @@ def experiments(root: Path, config: LeaderboardConfig, plan: dict[str, Any], dat
     ]
 
 
-def _mark(parts: Any) -> str:
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=5).hexdigest()
+def data_override(data: str | None) -> list[str]:
+    """The override that names the log, by its absolute path; raises FileNotFoundError where there is none."""
+    if data is None:
+        return []
+    source = Path(data).resolve()
+    if not source.exists():
+        raise FileNotFoundError(f"{source}: no such file or folder; DATA is the published archive or its folder")
+    return [f"ingest.path='{source}'"]
+
+
+def mark_of(parts: list[Any], data: str | None) -> str:
+    """Ten hexadecimal digits that change with `parts` (JSON) and with the files of the log."""
+    stamped = [*parts, _stamp(Path(data).resolve() if data else None)]
+    return hashlib.blake2b(json.dumps(stamped).encode(), digest_size=5).hexdigest()
 
 
 def _code(root: Path) -> list[str]:

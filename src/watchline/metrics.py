@@ -376,7 +376,7 @@ def bootstrap_totals(sums_UK: Floats, replicates: int, seed: int | Sequence[int]
         drawn_RU = generator.integers(0, num_users, (min(rows, replicates - start), num_users))
         for k, column in enumerate(columns):
             # Not a matrix product of counts: BLAS adds in an order that depends on its number of threads.
-            totals[start : start + rows, k] = column[drawn_RU].sum(axis=1)
+            totals[start : start + rows, k] = column.take(drawn_RU).sum(axis=1)
     return totals
 
 

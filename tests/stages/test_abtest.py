@@ -17,12 +17,13 @@ from watchline.config import ConfigError
 from watchline.data.synthetic import SyntheticConfig
 from watchline.data.synthetic.population import draw_population
 from watchline.data.synthetic.source import build_law
-from watchline.data.tables import read_days, read_parquet, read_split, write_parquet
+from watchline.data.tables import day_path, read_days, read_parquet, read_split, write_parquet
 from watchline.models import load_model
 from watchline.stages import abtest
 from watchline.stages.evaluate import predict
 
-ABTEST = {"requests": 150, "candidates": 6, "top_k": 2, "pages": 3, "false_positive_runs": 20, "expectation_runs": 4}
+ABTEST = {"num_threads": 1, "requests": 150, "candidates": 6, "top_k": 2, "pages": 3, "false_positive_runs": 20}
+ABTEST |= {"expectation_runs": 4}
 ARGUMENTS = ["--tables", "data/ingest", "--features", "data/features", "--repo", "features"]
 ARGUMENTS += ["--models", "models", "--predictions", "data/evaluate", "--report", "reports/abtest"]
 
@@ -142,9 +143,20 @@ def test_rows_that_evaluate_did_not_predict_are_named(folder):
         run(folder)
 
 
+def test_random_rows_are_replayed_without_sessions(folder):
+    path = day_path(folder / "data/features/table", WINDOW.end)
+    write_parquet(read_parquet(path).with_columns(is_random=pl.lit(True)), path)
+    result = run(folder, environment="replay", candidates=3, top_k=1, pages=1)
+    assert result["environment"] == "replay" and set(result["arms"]["control"]["estimates"]) >= {"ips", "dr"}
+    assert result["log"]["rows"] == result["asked"]["requests"] == 150
+    assert "nothing is simulated" in (folder / "reports/abtest/index.html").read_text()
+
+
 def test_users_expect_what_they_watched_before_drawn_to_what_all_watched():
     log = pl.DataFrame({"user_id": [1] * 10 + [2] * 10, "watch_time_s": [4.0] * 10 + [8.0] * 10})
-    assert abtest.expected_watch_s(np.array([2, 1, 3]), log) == pytest.approx([7.0, 5.0, 6.0])
+    everyone = np.log([5.0, 9.0]).mean()  # of 1 + watch time
+    expected = np.exp([(everyone + np.log(9)) / 2, (everyone + np.log(5)) / 2, everyone]) - 1
+    assert abtest.expected_watch_s(np.array([2, 1, 3]), log) == pytest.approx(expected)
 
 
 def test_outputs_are_the_same_bytes_twice_and_others_for_another_seed(folder):

@@ -20,7 +20,7 @@ from watchline.models.base import FitContext
 from watchline.models.common import CommonConfig
 from watchline.stages.evaluate import main
 
-EVALUATE = {"replicates": 100}
+EVALUATE = {"replicates": 100, "num_threads": 1}
 ARGUMENTS = [
     "--models",
     "models",
@@ -66,6 +66,13 @@ def run(folder: Path) -> dict:
     return json.loads((folder / "reports/evaluate/metrics.json").read_text())
 
 
+def test_a_fine_tune_that_was_skipped_is_passed_over(folder):
+    shutil.rmtree(folder / "models/gr_finetuned")
+    (folder / "models/gr_finetuned").mkdir()
+    (folder / "models/gr_finetuned/skipped.json").write_text("{}")
+    assert set(run(folder)["models"]) == {"lightgbm"}
+
+
 def test_metrics_are_those_of_the_written_predictions_by_the_named_statistic(folder):
     result = run(folder)
     table = read_parquet(day_path(folder / "data/features/table", WINDOW.end))
@@ -86,6 +93,9 @@ def test_metrics_are_those_of_the_written_predictions_by_the_named_statistic(fol
         assert values["calibration"] == pytest.approx(metrics.calibration(label, of["calibration"]))
     assert result["statistics"]["mae_s"] == "median" and result["statistics"]["rmse_s"] == "mean"
     assert result["window"]["eval_last"] == "2024-03-06"
+    for split in ("train", "finetune"):
+        days = read_parquet(folder / f"data/evaluate/{split}/lightgbm.parquet")["date"].unique().sort().to_list()
+        assert days == WINDOW.split_days(split)
 
 
 def test_intervals_are_measured_of_the_models_that_give_quantiles_and_written_with_them(folder):

@@ -228,7 +228,6 @@ def test_over_rank_ends_every_rank_with_its_number_and_what_to_do(line: Path) ->
 @pytest.mark.parametrize(
     ("window", "changes", "message"),
     [
-        ({"finetune_days": 0}, {}, "rank 0 of 1: window.finetune_days is 0"),
         ({"end": "2024-03-09"}, {}, "no file for 2024-03-07, 2024-03-08"),
         ({}, {"num_slices": 3}, "num_processes=2 must divide num_slices=3"),
         ({}, {"targets": ["*.q", "no_such_layer"]}, "target 'no_such_layer': it matches no module"),
@@ -240,6 +239,13 @@ def test_wrong_parameters_end_with_one_clear_error(
     with pytest.raises(RankError, match=re.escape(message)):
         alone("wrong", window, **changes)
     assert not (line / "wrong").exists()
+
+
+def test_without_finetune_days_there_is_a_page_and_no_model(line: Path, alone: Callable[..., None]) -> None:
+    alone("none", {"finetune_days": 0})
+    assert [path.name for path in (line / "none/model").iterdir()] == ["skipped.json"]
+    assert "window.finetune_days is 0" in (line / "none/reports/finetune/index.html").read_text()
+    assert (line / "none/reports/finetune/curves.csv").read_text().startswith("step,")
 
 
 def test_a_missing_model_is_an_error_that_names_it(alone: Callable[..., None]) -> None:

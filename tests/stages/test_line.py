@@ -12,13 +12,21 @@ import yaml
 from pipelines.params import compose_params
 
 ROOT = Path(__file__).resolve().parents[2]
+# A week at one thread each: two threads of a process wait for each other where the tests share the cores.
 SMALL = [
-    "ingest.exposures=8000",
+    "ingest.days=7",
+    "ingest.exposures=4000",
+    "window.end=2024-03-07",
+    "window.finetune_days=1",
+    "window.train_days=3",
+    "train.common.num_threads=1",
     "train.gr.epochs=1",
     "train.lightgbm.num_rounds=20",
     "finetune.epochs=1",
     "evaluate.replicates=100",
+    "evaluate.num_threads=1",
     "abtest.requests=600",
+    "abtest.num_threads=1",
 ]
 
 

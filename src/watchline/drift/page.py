@@ -24,6 +24,7 @@ ENVIRONMENTS = {
     "oracle": "the oracle (the generator's own law)",
     "matrix": "the recorded plays of a fully observed log",
     "model": "a reward model, not users",
+    "replay": "a replay of random rows, which has arms and no sweep",
 }
 
 
@@ -94,7 +95,7 @@ def add_quality(page: Page, findings: Findings, online: dict[str, Any]) -> None:
     page.section(
         "Offline metrics beside the simulated lift",
         Table(columns, rows, "Eval days; lift of expected watch time over the control, 95 % interval", FORMATS),
-        *(Text(missed["text"]) for missed in online["sweep"]["missed"]),
+        *(Text(missed["text"]) for missed in online.get("sweep", {}).get("missed", [])),
         Link("../abtest/index.html", "The sweep over trained and damaged models that this is taken from"),
         note=f"The lift comes from {ENVIRONMENTS.get(environment, environment)}. The sentences are of all models of "
         "the sweep, the damaged ones too.",

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-SMALL_SAMPLE = 100  # effective rows, below which an interval is not to be trusted
+# Effective rows: with fewer, intervals of generated watch times hold the truth in 89 to 92 % (docs/ab_statistics.md).
+SMALL_SAMPLE = 1000
 HEAVY_WEIGHT = 0.05  # share of all weight that a single row may have
 MEAN_WEIGHT_ERRORS = 3.0  # standard errors that the mean weight may be from 1
 

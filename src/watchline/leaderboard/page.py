@@ -16,6 +16,7 @@ from watchline.leaderboard.tables import (
     cost_table,
     loss_table,
     published_table,
+    search_table,
     slice_tables,
     trust_table,
 )
@@ -124,4 +125,5 @@ def _method(board: Leaderboard) -> list[Block]:
         "Intervals and p-values tell of other users like these, for these fits; the sd tells of other seeds. The best "
         "is chosen on the very rows it is compared on, so differences from it are a little too large."
     )
-    return [Text(f"Search budget. {plan.search_budget}\n\n{caution}\n\n{DEFINITIONS}"), Facts(facts)]
+    searched: list[Block] = [search_table(plan.searched)] if plan.searched else []
+    return [Text(f"Search budget. {plan.search_budget}\n\n{caution}\n\n{DEFINITIONS}"), *searched, Facts(facts)]

@@ -28,6 +28,15 @@ class Published(Config):
     rows: list[PublishedRow] = Field(min_length=1)
 
 
+class Searched(Config):
+    """What a search of settings spent on one method and found, by MAE of its validation rows."""
+
+    fits: int = Field(ge=1)
+    before_s: float | None = Field(ge=0, description="MAE of the setting it started from, None where that fit failed")
+    after_s: float = Field(ge=0, description="MAE of the setting that was kept")
+    setting: dict[str, bool | int | float | str] = Field(description="what was kept, of the keys that were searched")
+
+
 class Plan(Config):
     """The experiments that belong to one page, and what the page has to say of them."""
 
@@ -42,6 +51,7 @@ class Plan(Config):
         default={}, description="models that are no single method on the same rows, and why: shown, but never the best"
     )
     search_budget: str = Field(min_length=1, description="what was spent on choosing settings, per method")
+    searched: dict[str, Searched] = Field(default={}, description="method -> its search, on whatever protocol that was")
     replicates: int = Field(default=4000, ge=100, le=100_000, description="draws of the bootstrap by user")
     bootstrap_seed: int = Field(default=1, ge=0)
     published: list[Published] = []

@@ -8,7 +8,7 @@ from typing import Any
 
 from watchline.evaluation.page import DISTANCE, TITLE
 from watchline.leaderboard.build import Leaderboard
-from watchline.leaderboard.plan import Published
+from watchline.leaderboard.plan import Published, Searched
 from watchline.leaderboard.significance import Comparison
 from watchline.leaderboard.summary import ACCURACY, COST, TRUST, single_models
 from watchline.models.base import INTERVAL_MASS
@@ -134,6 +134,23 @@ def loss_table(board: Leaderboard) -> Table:
     columns = ["slice", "rows", "metric", board.plan.subject, "winner", "behind by"]
     caption = f"Where {board.plan.subject} is behind the winner ({winners}); means over the seeds, no test"
     return Table(columns, rows, caption, dict.fromkeys(columns[3:], ".4f"))
+
+
+def search_table(searched: Mapping[str, Searched]) -> Table:
+    """What every method's settings cost to find, and what they are."""
+    columns = ["model", "fits", "valid MAE s before", "after", "gain", "setting"]
+    rows = [
+        [
+            name,
+            each.fits,
+            each.before_s,
+            each.after_s,
+            None if each.before_s is None else each.before_s - each.after_s,
+            ", ".join(f"{key} {value}" for key, value in each.setting.items()),
+        ]
+        for name, each in searched.items()
+    ]
+    return Table(columns, rows, "Search of settings, by method", dict.fromkeys(columns[2:5], ".3f"))
 
 
 def published_table(block: Published) -> Table:

@@ -26,6 +26,7 @@ from watchline.experiment.environments import (
     Environment,
     MatrixEnvironment,
     OracleEnvironment,
+    ReplayEnvironment,
     RewardModelEnvironment,
 )
 from watchline.experiment.group_model import POINTS
@@ -34,6 +35,8 @@ from watchline.experiment.patience import Patience
 from watchline.experiment.policies import Policy, statistics_of
 from watchline.experiment.processes import simulate
 from watchline.experiment.remembering import RememberingModel
+from watchline.experiment.replay_page import build_replay_page
+from watchline.experiment.replay_summary import summarise_replay
 from watchline.experiment.requests import (
     Catalogue,
     Known,
@@ -48,10 +51,11 @@ from watchline.experiment.summary import Plan, summarise
 from watchline.experiment.sweep import Sweep, measure_sweep, plan_sweep
 from watchline.models import load_model
 from watchline.report import write_json
+from watchline.report.page import Page
 from watchline.stages import log, run_stage
 from watchline.training.seeding import seed_everything
 
-PRIOR = 10.0  # exposures that everyone's mean counts for in what a user expects
+PRIOR = 10.0  # exposures that everyone's count for in what a user expects
 
 
 class ArmConfig(Config):
@@ -72,7 +76,7 @@ class ArmConfig(Config):
 class AbtestConfig(Config):
     """Section `abtest` of params.yaml."""
 
-    environment: Literal["auto", "oracle", "matrix", "model"] = "auto"
+    environment: Literal["auto", "oracle", "matrix", "replay", "model"] = "auto"
     control: str = "lightgbm"
     treatment: str = "gr_finetuned"
     control_statistic: str = "mean"
@@ -152,6 +156,12 @@ def main(argv: list[str] | None = None) -> None:
     columns = Columns.read(paths.features / "schema.json")
     table = read_split(paths.features / "table", window, "eval")
     table = table.filter(pl.col("date") >= window.ranges["eval"][0])  # rows split otherwise lie on other days too
+    if config.environment == "replay":
+        result = replay(
+            config, table, columns, arms, partial(join_features, repo=paths.repo, features_dir=paths.features)
+        )
+        write(result | asked(config, window, result["log"]["rows"]), build_replay_page, paths.report)
+        return
     environment = make_environment(config, paths.tables / "law", paths.features / "table", table, columns)
     log(f"environment: {environment.name}; {len(table):,} exposures on the eval days")
 
@@ -184,9 +194,27 @@ def main(argv: list[str] | None = None) -> None:
         result["reward_model"] = environment.fit_quality
     if isinstance(environment, MatrixEnvironment):
         result["observed_share"] = environment.observed_share
-    write_json(paths.report / "metrics.json", result)
-    build_page(result).write(paths.report / "index.html")
+    write(result, build_page, paths.report)
+
+
+def write(result: dict[str, Any], build: Callable[[dict[str, Any]], Page], report_dir: Path) -> None:
+    """metrics.json and the page of it."""
+    write_json(report_dir / "metrics.json", result)
+    build(result).write(report_dir / "index.html")
     log(result["verdict"]["text"])
+
+
+def replay(
+    config: AbtestConfig,
+    table: pl.DataFrame,
+    columns: Columns,
+    arms: dict[str, Policy],
+    join: Callable[[pl.DataFrame], pl.DataFrame],
+) -> dict[str, Any]:
+    """The arms valued on the random rows of the eval days; of the settings of sessions none has a part in it."""
+    environment = ReplayEnvironment(table, replace(columns, label="watch_time_s"), config.requests, config.seed)
+    log(f"environment: replay; {len(environment.rows):,} random exposures of {len(environment.pool):,} videos")
+    return summarise_replay(environment, arms, environment.ask(arms, config.candidates, join))
 
 
 def load_arm(config: AbtestConfig, arm: str, models_dir: Path) -> Policy:
@@ -343,15 +371,17 @@ def join_features(candidates: pl.DataFrame, repo: Path, features_dir: Path) -> p
 
 
 def expected_watch_s(user_id: np.ndarray, exposures: pl.DataFrame) -> np.ndarray:
-    """What each user (N,) expects of an exposure: the mean of earlier `exposures`, seconds, drawn to everyone's.
+    """What each user (N,) expects of an exposure, seconds: a typical one of earlier `exposures`, drawn to everyone's.
 
-    (sum of the user's + PRIOR * mean of all) / (their number + PRIOR): a user who was not there expects the mean.
+    expm1 of (sum of the user's log1p + PRIOR * mean of all) / (their number + PRIOR), so that half of what users watch
+    is about as long as they expect; a user who was not there expects what all do.
     """
-    overall = float(exposures["watch_time_s"].sort().mean() or 0.0)
-    sums = exposures.group_by("user_id").agg(pl.col("watch_time_s").sort().sum().alias("total"), pl.len())
+    logs = exposures.select("user_id", pl.col("watch_time_s").log1p())
+    overall = float(logs["watch_time_s"].sort().to_numpy().mean()) if len(logs) else 0.0
+    sums = logs.group_by("user_id").agg(pl.col("watch_time_s").sort().sum().alias("total"), pl.len())
     known = pl.DataFrame({"user_id": user_id}).join(sums, on="user_id", how="left", maintain_order="left")
     total, count = (known[name].fill_null(0).to_numpy() for name in ("total", "len"))
-    return (total + PRIOR * overall) / (count + PRIOR)
+    return np.expm1((total + PRIOR * overall) / (count + PRIOR))
 
 
 def watch_by_user(users: np.ndarray, exposures: pl.DataFrame) -> np.ndarray:

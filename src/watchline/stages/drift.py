@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     paths = parser.parse_args(argv)
     config = load_section(DriftConfig, "drift")
     window = load_section(Window, "window")
-    offline, online = read_json(paths.offline, ["models"]), read_json(paths.online, ["arms", "sweep"])
+    offline, online = read_json(paths.offline, ["models"]), read_json(paths.online, ["arms"])
     columns = Columns.read(paths.features / "schema.json")
 
     frames = read_splits(paths.features / "table", window, columns)
@@ -184,9 +184,12 @@ def target_by_day(table: Path, window: Window, label: str) -> list[dict[str, Any
 
 
 def offline_beside_online(offline: dict[str, Any], online: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Per model: MAE, RMSE, XAUC, the arm it was in, and its lift over the control with the interval, of the sweep."""
+    """Per model: MAE, RMSE, XAUC, the arm it was in, and its lift over the control with the interval.
+
+    Lifts are those of the sweep, which a replay does not have.
+    """
     arm_of = {values["model"]: arm for arm, values in online["arms"].items()}
-    lifts = {model["model"]: model for model in online["sweep"]["models"]}
+    lifts = {model["model"]: model for model in online.get("sweep", {}).get("models", [])}
     quality: dict[str, dict[str, Any]] = {}
     for name, metrics in offline["models"].items():
         quality[name] = {

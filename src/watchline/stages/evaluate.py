@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
 def model_names(listed: Sequence[str], models_dir: Path) -> list[str]:
     """The models of `params.models` in order, and the fine-tuned one where there is one."""
     names = list(dict.fromkeys(listed))
-    if (models_dir / FINETUNED).is_dir() and FINETUNED not in names:
+    if (models_dir / FINETUNED / "model.json").is_file() and FINETUNED not in names:
         names.append(FINETUNED)
     if not names:
         raise ConfigError("params.yaml: models is empty; list at least one model to evaluate")

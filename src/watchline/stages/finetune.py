@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from watchline.finetuning.loop import Finetuned, Finetuner
 from watchline.finetuning.page import CURVE_COLUMNS, finetune_metrics, finetune_page
 from watchline.finetuning.rows import HeldOut
 from watchline.models import load_model
-from watchline.report import write_json
+from watchline.report import Page, write_json
 from watchline.stages import log, naming_rank, run_stage, runs_folder
 from watchline.training.distributed import Processes, process_group
 from watchline.training.fingerprint import fingerprint
@@ -52,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> None:
     window, config = load_section(Window, "window"), load_section(FinetuneConfig, "finetune")
     if window.finetune_days == 0:
-        raise ValueError("window.finetune_days is 0, so there is nothing to fine-tune on; set it to at least 1")
+        return _skip(args, "window.finetune_days is 0: no days to fine-tune on, so there is no gr_finetuned.")
     settings = contenders_of(config)
     seed_everything(config.seed, config.num_threads)
     table = read_split(args.features / "table", window, "finetune")
@@ -77,6 +78,15 @@ def _run(args: argparse.Namespace) -> None:
         model.save(args.out)
         _write_report(args.report, config, result, rows, comparison)
         shutil.rmtree(run_dir, ignore_errors=True)  # the finished model is the output; nothing is left to rejoin
+
+
+def _skip(args: argparse.Namespace, reason: str) -> None:
+    """Outputs of a run without finetune days: a folder without a model, which later stages pass over, and a page."""
+    log(f"finetune: {reason}")
+    write_json(args.out / "skipped.json", {"skipped": reason})
+    write_json(args.report / "metrics.json", {"skipped": reason})
+    _write_curves(args.report, [])
+    Page("finetune", "Fine-tuning", reason).write(args.report / "index.html")
 
 
 def hold_out_last(table: pl.DataFrame, share: float) -> tuple[pl.DataFrame, pl.DataFrame, str]:
@@ -126,13 +136,17 @@ def _write_report(
 ) -> None:
     metrics = finetune_metrics(config.method, result, rows, config.seed, comparison)
     write_json(directory / "metrics.json", metrics)
-    with (directory / "curves.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, CURVE_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: f"{value:.10g}" for name, value in row.items()} for row in result.curves)
+    _write_curves(directory, result.curves)
     params = config.model_dump(mode="json", exclude={"num_processes", "comparison"})
     shown = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in params.items()}
     finetune_page(metrics, result, rows, shown, comparison).write(directory / "index.html")
+
+
+def _write_curves(directory: Path, curves: Sequence[Mapping[str, float]]) -> None:
+    with (directory / "curves.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, CURVE_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: f"{value:.10g}" for name, value in row.items()} for row in curves)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def summary(seed=1, salt="s", margins=None, **noises):
     arms, simulation = run(seed, **noises)
     users = pl.DataFrame({"user_id": simulation.users})
     before = users.join(PAST, on="user_id", how="left", maintain_order="left")["watch_time_s"].fill_null(0).to_numpy()
-    return summarise(simulation, arms, before, OracleEnvironment(LAW), Plan(salt, 0.5, 50, margins or {}))
+    return summarise(simulation, arms, before, OracleEnvironment(LAW), Plan(salt, 0.5, 30, margins or {}))
 
 
 def test_a_policy_that_knows_the_law_has_the_best_first_page():
@@ -99,13 +99,13 @@ def test_the_expectation_is_what_sessions_come_to_on_average():
 def test_the_interval_covers_the_true_lift_at_its_rate_or_above():
     """Users are a fixed crowd here, so that Welch's variance errs on the long side: coverage is at least 95 %."""
     covered = {"lift": 0, "cuped": 0}
-    runs = 40
+    runs = 25
     for seed in range(runs):
         found = summary(seed, f"s{seed}", control=1.0, treatment=0.3)
         interval, adjusted = found["interval"], found["cuped"]["interval"]
         covered["lift"] += interval["low"] <= found["true_lift"] <= interval["high"]
         covered["cuped"] += adjusted["low"] <= found["true_lift"] <= adjusted["high"]
-    assert min(covered.values()) >= 34  # the 0.5 % quantile of Bin(40, .95)
+    assert min(covered.values()) >= 20  # the 0.5 % quantile of Bin(25, .95)
 
 
 def test_a_damaged_treatment_is_reported_as_worse_and_a_better_one_as_better():

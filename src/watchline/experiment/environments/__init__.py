@@ -4,5 +4,14 @@ from watchline.experiment.environments.base import Answers, Environment
 from watchline.experiment.environments.matrix import MatrixEnvironment
 from watchline.experiment.environments.model import RewardModelEnvironment
 from watchline.experiment.environments.oracle import Law, OracleEnvironment
+from watchline.experiment.environments.replay import ReplayEnvironment
 
-__all__ = ["Answers", "Environment", "Law", "MatrixEnvironment", "OracleEnvironment", "RewardModelEnvironment"]
+__all__ = [
+    "Answers",
+    "Environment",
+    "Law",
+    "MatrixEnvironment",
+    "OracleEnvironment",
+    "ReplayEnvironment",
+    "RewardModelEnvironment",
+]

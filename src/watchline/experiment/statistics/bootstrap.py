@@ -79,7 +79,7 @@ def _bca(value: float, draws_R: Floats, influence_U: Floats) -> Estimate:
     acceleration = float((influence_U**3).sum()) / (6 * spread)
     bias = ndtri(np.clip(_share_below(draws_R, value), 1 / (len(draws_R) + 1), len(draws_R) / (len(draws_R) + 1)))
     shifted = bias + ndtri([ALPHA / 2, 1 - ALPHA / 2])
-    low, high = np.quantile(draws_R, ndtr(bias + shifted / (1 - acceleration * shifted)))
+    low, high = np.quantile(draws_R, ndtr(bias + shifted / (1 - acceleration * shifted)), method="weibull")
     # The levels of the two one-sided intervals that end at 0; the 1 keeps them above 0, as R draws cannot tell more.
     rarer = [(1 + np.count_nonzero(side)) / (len(draws_R) + 1) for side in (draws_R <= 0, draws_R >= 0)]
     moved = np.array([ndtri(min(rarer[0], 1 - 1e-9)), -ndtri(min(rarer[1], 1 - 1e-9))]) - bias

@@ -1,0 +1,90 @@
+"""The same search for every method on the validation days, as a Prefect flow; what it finds is frozen in conf/.
+
+Features come from DVC (an experiment up to the stage `features`); trials are the train stage's own program on them, for
+copies of the project per trial would cost more than the fits.
+
+No postponed annotations here: Prefect loads this file by its path and reads the types of the flow's parameters.
+"""
+
+import subprocess
+from pathlib import Path
+
+import yaml
+from prefect import flow, task
+
+from pipelines.experiments import clear_dead, enqueue, finished, last_lines, run_queue
+from pipelines.leaderboard_config import read_config
+from pipelines.leaderboard_runs import data_override, mark_of
+from pipelines.search_config import SearchConfig, read_search
+from pipelines.search_results import freeze, summarise
+from pipelines.search_trials import Bench, search_method
+
+ROOT = Path(__file__).resolve().parent.parent
+TIMEOUT_S = 48 * 3600.0
+
+
+class SearchError(RuntimeError):
+    """The features of the protocol could not be made; the message has the last lines."""
+
+
+@flow(name="search", log_prints=True)
+def search(
+    protocol: str | None = None,
+    data: str | None = None,
+    models: list[str] | None = None,
+    overrides: list[str] | None = None,
+    keep: bool = False,
+    root: Path = ROOT,
+) -> Path:
+    """Search the settings of each method, trials of conf/search.yaml each; returns the file of what was found.
+
+    Args:
+        protocol: name in conf/leaderboard.yaml; none: that of conf/search.yaml where `data` is given, else `generated`
+        data: log of the protocol's source, a folder or an archive
+        models: methods to search; none: all that conf/search.yaml has a space for
+        overrides: more Hydra overrides of every trial
+        keep: freeze what was found in conf/train and conf/searched.yaml
+        root: project folder
+    """
+    config, board = read_search(root), read_config(root)
+    name = board.choose(protocol or (config.protocol if data else None), data is not None)
+    shared = [*board.protocols[name].overrides, *(overrides or []), *data_override(data)]
+    spaces = config.model_dump(exclude={"trials", "timeout_s"})  # a larger budget goes on where a smaller one ended
+    folder = root / "runs/search" / f"{name}-{mark_of([shared, spaces], data)}"
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
+    bench = Bench(root, folder, features_of(root, folder, shared), shared, commit.stdout.strip())
+    for method in models or config.all_methods:
+        search_one(bench, config, method)
+    found = folder / "searched.yaml"
+    found.write_text(yaml.safe_dump(summarise(bench, config, name), sort_keys=False), encoding="utf-8")
+    if keep:
+        freeze(root, found)
+    return found
+
+
+@task(persist_result=False, task_run_name="search-{method}")
+def search_one(bench: Bench, config: SearchConfig, method: str) -> None:
+    """One method's trials."""
+    search_method(bench, config, method, print)
+
+
+@task(persist_result=False)
+def features_of(root: Path, folder: Path, overrides: list[str]) -> Path:
+    """The protocol's feature tables, made by a DVC experiment and brought into `folder`; raises SearchError."""
+    features = folder / "features"
+    if features.is_dir():
+        return features
+    name = f"search-{folder.name}"
+    if name not in finished(root):
+        clear_dead(root)
+        enqueue(root, name, overrides, "features")
+        run_queue(root, print, TIMEOUT_S)
+    commit = finished(root).get(name)
+    if commit is None:
+        raise SearchError("no features to search on:\n" + "\n".join(last_lines(root, name)))
+    from dvc.api import DVCFileSystem
+
+    partial = folder / "features.partial"
+    folder.mkdir(parents=True, exist_ok=True)
+    DVCFileSystem(str(root), rev=commit).get("data/features", str(partial), recursive=True)
+    return partial.rename(features)

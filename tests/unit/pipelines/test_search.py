@@ -1,0 +1,135 @@
+"""The search: spaces that are checked, a study that survives a stop, and settings frozen where they are used."""
+
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+
+from pipelines import search_trials
+from pipelines.params import compose_params
+from pipelines.search_config import SearchConfig, read_search
+from pipelines.search_results import freeze, summarise
+from pipelines.search_trials import Bench, FitError, search_method
+from watchline.models import model_module
+
+ROOT = Path(__file__).resolve().parents[3]
+CONFIG = {
+    "protocol": "p", "trials": 5, "startup": 2, "seed": 1, "timeout_s": 60,
+    "networks": {"lr": {"low": 0.001, "high": 0.1, "log": True}},
+    "methods": {"vr": {"width": {"choices": [32, 64]}}}, "trees": {},
+}  # fmt: skip
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(ROOT, tmp_path, tmp_path / "features", [], "0" * 40)
+
+
+def bowl(bench: Bench, config: SearchConfig, method: str, params: dict, place: Path) -> tuple[float, float]:
+    """In place of a fit: least at lr .01 and width 64."""
+    return abs(params["lr"] - 0.01) + (params["width"] == 32), 1.0
+
+
+def trials(bench: Bench) -> list[dict]:
+    return [trial.params for trial in optuna.load_study(study_name="vr", storage=bench.storage).trials if trial.value]
+
+
+def test_the_first_trial_is_the_present_setting_and_a_stop_changes_no_later_one(bench, tmp_path, monkeypatch):
+    config = SearchConfig.model_validate(CONFIG)
+    monkeypatch.setattr(search_trials, "_fit", bowl)
+    search_method(bench, config, "vr", print)
+    undisturbed = trials(bench)
+    present = yaml.safe_load((ROOT / "conf/train/vr.yaml").read_text())
+    assert undisturbed[0] == {"lr": present["lr"], "width": present["width"]} and len(undisturbed) == 5
+
+    def stopped(*arguments):
+        if len(trials(other)) == 3:
+            raise KeyboardInterrupt
+        return bowl(*arguments)
+
+    other = Bench(ROOT, tmp_path / "other", tmp_path, [], "1" * 40)
+    other.folder.mkdir()
+    monkeypatch.setattr(search_trials, "_fit", stopped)
+    optuna.create_study(storage=other.storage, study_name="vr", direction="minimize")
+    with pytest.raises(KeyboardInterrupt):
+        search_method(other, config, "vr", print)
+    monkeypatch.setattr(search_trials, "_fit", bowl)
+    search_method(other, config, "vr", print)
+    assert trials(other) == undisturbed
+
+
+def test_a_failed_fit_uses_up_its_trial_and_is_stored(bench, monkeypatch):
+    def unlucky(bench, config, method, params, place):
+        if params["width"] == 32:
+            raise FitError("no such luck")
+        return params["lr"], 1.0
+
+    monkeypatch.setattr(search_trials, "_fit", unlucky)
+    config = SearchConfig.model_validate(CONFIG)
+    search_method(bench, config, "vr", print)
+    found = summarise(bench, config, "p")["methods"]["vr"]
+    assert found["fits"] == 5 and 0 < found["failed"] < 5
+    assert [trial["valid_mae_s"] is None for trial in found["trials"]] == [t["width"] == 32 for t in found["trials"]]
+
+
+def test_a_fit_that_breaks_says_its_last_line(bench):
+    with pytest.raises(FitError, match="features"):
+        search_trials._fit(bench, SearchConfig.model_validate(CONFIG), "vr", {"width": 32}, bench.folder / "one")
+    assert list(bench.folder.iterdir()) == []
+
+
+def test_freezing_writes_the_best_setting_and_keeps_comments(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr(search_trials, "_fit", bowl)
+    config = SearchConfig.model_validate(CONFIG)
+    search_method(bench, config, "vr", print)
+    copy = tmp_path / "project"
+    (copy / "conf/train").mkdir(parents=True)
+    text = (ROOT / "conf/train/vr.yaml").read_text()
+    (copy / "conf/train/vr.yaml").write_text(text)
+    found = copy / "found.yaml"
+    found.write_text(yaml.safe_dump(summarise(bench, config, "p")))
+    freeze(copy, found)
+    record = yaml.safe_load((copy / "conf/searched.yaml").read_text())["methods"]["vr"]
+    best = min(record["trials"], key=lambda trial: trial["valid_mae_s"])
+    assert record["setting"] == {"lr": best["lr"], "width": best["width"]} and record["valid_mae_s"]["after"] < 0.01
+    after = (copy / "conf/train/vr.yaml").read_text()
+    changed = [line for line in after.splitlines() if line not in text.splitlines()]
+    assert all(line.startswith(("lr:", "width:")) for line in changed) and after.count("#") == text.count("#")
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"low": 1.0}, "either choices, or low and high"),
+        ({"low": 2.0, "high": 1.0}, "must be below high"),
+        ({"low": 0.0, "high": 1.0, "log": True}, "low above 0"),
+        ({"choices": [1]}, "at least 2"),
+    ],
+)
+def test_a_mistake_in_a_space_names_file_and_key(tmp_path, space, message):
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/search.yaml").write_text(yaml.safe_dump({**CONFIG, "networks": {"lr": space}}))
+    with pytest.raises(ValueError, match=rf"(?s)conf/search.yaml: networks.lr.*{message}"):
+        read_search(tmp_path)
+
+
+def test_every_searched_key_is_one_of_its_method(tmp_path):
+    config = read_search(ROOT)
+    params = yaml.safe_load(compose_params(ROOT, [], tmp_path / "params.yaml").read_text())
+    for method in config.all_methods:
+        assert set(config.space(method)) <= set(params["train"][method]), method
+        for key, each in config.space(method).items():
+            for value in each.choices or [each.low, each.high]:
+                model_module(method).CONFIG.model_validate(params["train"][method] | {key: value})
+
+
+def test_what_was_searched_is_what_conf_has():
+    path = ROOT / "conf/searched.yaml"
+    if not path.is_file():
+        pytest.skip("no search is frozen")
+    for method, found in yaml.safe_load(path.read_text())["methods"].items():
+        section = yaml.safe_load((ROOT / f"conf/train/{method}.yaml").read_text())
+        assert {key: section[key] for key in found["setting"]} == found["setting"], method
+        assert found["fits"] == len(found["trials"]) and json.dumps(found["setting"])
