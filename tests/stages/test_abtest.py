@@ -17,13 +17,15 @@ from watchline.config import ConfigError
 from watchline.data.synthetic import SyntheticConfig
 from watchline.data.synthetic.population import draw_population
 from watchline.data.synthetic.source import build_law
-from watchline.data.tables import day_path, read_days, read_parquet, write_parquet
+from watchline.data.tables import day_path, read_days, read_parquet, read_split, write_parquet
+from watchline.models import load_model
 from watchline.stages import abtest
+from watchline.stages.evaluate import predict
 
 ABTEST = {"num_threads": 1, "requests": 150, "candidates": 6, "top_k": 2, "pages": 3, "false_positive_runs": 20}
 ABTEST |= {"expectation_runs": 4}
 ARGUMENTS = ["--tables", "data/ingest", "--features", "data/features", "--repo", "features"]
-ARGUMENTS += ["--models", "models", "--report", "reports/abtest"]
+ARGUMENTS += ["--models", "models", "--predictions", "data/evaluate", "--report", "reports/abtest"]
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,9 @@ def trained(tmp_path_factory) -> Path:
     write_feature_table(root / "data/features", rows_per_day=400)
     fit_trees(root / "data/features", root / "models/lightgbm", num_rounds=20)
     fit_trees(root / "data/features", root / "models/gr_finetuned", num_rounds=3)
+    table = read_split(root / "data/features/table", WINDOW, "eval")
+    for name in ("lightgbm", "gr_finetuned"):
+        predict(load_model(root / "models" / name), name, table, "watch_time_s", root / "data/evaluate")
     config = SyntheticConfig(
         source="synthetic", path="generator", seed=1, first_day=date(2024, 3, 1), days=6, exposures=6000
     )
@@ -110,6 +115,34 @@ def test_more_treatments_share_the_users_and_are_compared_with_the_control(folde
     assert sum(arm["requests"] for arm in result["arms"].values()) == 150
 
 
+def test_the_sweep_sets_each_models_offline_metrics_beside_its_lift_over_the_control(folder):
+    result = run(folder)
+    models = {model["model"]: model for model in result["sweep"]["models"]}
+    assert len(models) >= 12 and models["lightgbm"]["kind"] == "trained" and models["noise 2"]["kind"] == "damaged"
+    for model in models.values():
+        assert model["low"] <= model["lift"] <= model["high"]
+    assert models["lightgbm"]["lift"] == models["scaled"]["lift"] == models["mean only"]["lift"] == 0.0
+    assert models["scaled"]["calibration"] == pytest.approx(2 * models["lightgbm"]["calibration"])
+    predicted = read_parquet(folder / "data/evaluate/lightgbm.parquet")
+    error = (predicted["median"] - predicted["watch_time_s"]).abs().mean()
+    assert models["lightgbm"]["mae_s"] == pytest.approx(error)
+    page = (folder / "reports/abtest/index.html").read_text()
+    assert "Lift against XAUC" in page and "What the offline metrics missed" in page
+
+
+def test_the_treatments_lift_in_the_sweep_is_near_its_true_lift_in_the_test(folder):
+    result = run(folder, sweep_runs=4)
+    swept = next(model for model in result["sweep"]["models"] if model["model"] == "gr_finetuned")
+    assert swept["lift"] == pytest.approx(result["true_lift"], rel=1e-9)  # as many runs of the same numbers
+
+
+def test_rows_that_evaluate_did_not_predict_are_named(folder):
+    path = folder / "data/evaluate/gr_finetuned.parquet"
+    write_parquet(read_parquet(path)[:-3], path)
+    with pytest.raises(ValueError, match=r"gr_finetuned.parquet: no prediction for 3 of 400 eval rows"):
+        run(folder)
+
+
 def test_random_rows_are_replayed_without_sessions(folder):
     path = day_path(folder / "data/features/table", WINDOW.end)
     write_parquet(read_parquet(path).with_columns(is_random=pl.lit(True)), path)
@@ -158,6 +191,7 @@ def test_watch_time_of_the_eval_days_never_enters_cuped(folder):
     [
         ({"treatment": "gr"}, r"abtest.treatment: models/gr is not a trained model; .*gr_finetuned, lightgbm"),
         ({"control": "cread"}, r"abtest.control: models/cread is not a trained model"),
+        ({"sweep_runs": 0}, r"abtest.sweep_runs: .*greater than or equal to 1, got 0"),
         ({"control_statistic": "quantile:0.9"}, r"abtest.control_statistic: model 'lightgbm' cannot predict"),
         ({"candidates": 1}, r"abtest.candidates: .*greater than or equal to 2, got 1"),
         ({"top_k": 7}, r"abtest.top_k: .*at most abtest.candidates, 6, got 7"),
@@ -176,6 +210,12 @@ def test_watch_time_of_the_eval_days_never_enters_cuped(folder):
 def test_what_cannot_be_asked_is_an_error_that_names_the_parameter(folder, changes, message):
     with pytest.raises(ValueError, match=message):
         run(folder, **changes)
+
+
+def test_a_control_that_was_not_evaluated_is_an_error_that_says_what_to_do(folder):
+    (folder / "data/evaluate/lightgbm.parquet").unlink()
+    with pytest.raises(ConfigError, match=r"abtest.control: data/evaluate has no predictions of 'lightgbm'; add it"):
+        run(folder)
 
 
 def test_an_oracle_without_a_law_is_an_error_that_says_what_to_set(folder):

@@ -47,7 +47,7 @@ class EvaluateConfig(Config):
 
     baseline: str = "lightgbm"
     replicates: int = Field(default=1000, ge=100, le=100_000, description="draws of the bootstrap by user")
-    train_rows: int = Field(default=20_000, ge=1, description="training rows predicted too, for drift; evenly spaced")
+    train_rows: int = Field(default=20_000, ge=1, description="rows of train, and of finetune, predicted for drift")
     seed: int = Field(default=1, ge=0)
     num_threads: int = Field(default=2, ge=1, description="fixed, because sums depend on how work is split")
     duration_edges_s: list[float] = Field(default=[7, 18, 60, 180], min_length=1)

@@ -6,6 +6,7 @@ from typing import Any
 
 from watchline.experiment.planning_page import add_outlook, add_sequence
 from watchline.experiment.statistics import ALPHA, SRM_ALARM
+from watchline.experiment.sweep_page import add_sweep
 from watchline.report import charts
 from watchline.report.blocks import Callout, Facts, Table, Text, Verdict
 from watchline.report.page import Page
@@ -81,6 +82,8 @@ def build_page(result: dict[str, Any]) -> Page:
     _add_checks(page, result)
     add_outlook(page, result["outlook"])
     _add_more_arms(page, result)
+    if "sweep" in result:
+        add_sweep(page, result["sweep"])
     page.section("Arms", _arms_table(result))
     _add_headroom(page, result)
     if "reward_model" in result:

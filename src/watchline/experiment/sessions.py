@@ -29,16 +29,22 @@ class Walk:
 
 @dataclass(frozen=True)
 class Expectation:
-    """Sums over all sessions, one per run (R,): expected watch time in seconds, expected exposures."""
+    """What is to be expected of some sessions: sums over them, one per run (R,), and each session's mean of the runs.
+
+    watch_s_R, exposures_R: expected watch time in seconds and exposures; watch_s_N: watch time of each session (N,).
+    """
 
     watch_s_R: Floats
     exposures_R: Floats
+    watch_s_N: Floats
 
     @classmethod
     def summed(cls, parts: Sequence[Expectation]) -> Expectation:
         """The expectation of all parts together, run by run, which are independent of each other."""
-        watch_s_R, exposures_R = (np.sum([getattr(part, name) for part in parts], axis=0) for name in vars(parts[0]))
-        return cls(watch_s_R, exposures_R)
+        watch_s_R, exposures_R = (
+            np.sum([getattr(part, name) for part in parts], axis=0) for name in ("watch_s_R", "exposures_R")
+        )
+        return cls(watch_s_R, exposures_R, np.concatenate([part.watch_s_N for part in parts]))
 
 
 def walk(rows_NP: Ints, answers: Answers, viewers: Viewers, patience: Patience, generator: np.random.Generator) -> Walk:
@@ -73,13 +79,14 @@ def expect(
     """
     num_sessions, places = rows_NP.shape
     mean_s_NP = answers.mean_s[rows_NP]
-    watch_s_R, exposures_R = np.zeros(runs), np.zeros(runs)
+    watch_s_R, exposures_R, watch_s_N = np.zeros(runs), np.zeros(runs), np.zeros(num_sessions)
     for run in range(runs):
         drawn_NP = answers.draw(rows_NP, generator)
         reached_N, temper = np.ones(num_sessions), Temper.at_start(num_sessions)
         for place in range(places):
             watch_s_R[run] += float(reached_N @ mean_s_NP[:, place])
+            watch_s_N += reached_N * mean_s_NP[:, place] / runs
             exposures_R[run] += float(reached_N.sum())
             temper, chance_N = temper.after(drawn_NP[:, place], viewers, patience)
             reached_N = reached_N * chance_N
-    return Expectation(watch_s_R, exposures_R)
+    return Expectation(watch_s_R, exposures_R, watch_s_N)

@@ -9,7 +9,7 @@ ran before, so one process and several give the same bytes, and memory is that o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -31,7 +31,8 @@ Prepare = Callable[[pl.DataFrame, np.random.Generator], pl.DataFrame]
 class World:
     """All that a chunk of sessions needs besides its requests; goes to worker processes as it is.
 
-    `prepare` draws candidates and joins their features; a session shows at most `pages` * `top_k` of them.
+    `prepare` draws candidates and joins their features; a session shows at most `pages` * `top_k` of them. `swept`:
+    policies beside the arms, of which only the expected watch time of each session is computed, in `sweep_runs`.
     """
 
     arms: Mapping[str, Policy]
@@ -42,6 +43,8 @@ class World:
     pages: int
     seed: int
     expectation_runs: int
+    swept: Mapping[str, Policy] = field(default_factory=dict)
+    sweep_runs: int = 1
 
     @property
     def places(self) -> int:
@@ -61,11 +64,15 @@ class ArmRun:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Every arm over the same sessions; `chance_s` and `best_s` as `first_page_s`, by chance and at the best."""
+    """Every arm over the same sessions; `chance_s` and `best_s` as `first_page_s`, by chance and at the best.
+
+    swept: expected watch time of each session (n,), seconds, under each policy of the sweep.
+    """
 
     arms: dict[str, ArmRun]
     chance_s: float
     best_s: float
+    swept: dict[str, Floats]
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,8 @@ class Simulation:
     """Every arm's answers to every session, so that truth, A/A and headroom come from the run that the test is of.
 
     users (U,): ids, ascending; user_N: number of each session's user in `users`; page_s: expected watch time per
-    exposure of first pages, seconds, of each arm, of chance ("random") and of the best possible choice ("best").
+    exposure of first pages, seconds, of each arm, of chance ("random") and of the best possible choice ("best");
+    swept: expected watch time of each session (N,), seconds, under each policy of the sweep.
     """
 
     users: Ints
@@ -82,6 +90,7 @@ class Simulation:
     expectations: dict[str, Expectation]
     page_s: dict[str, float]
     log: pl.DataFrame  # with the arm
+    swept: dict[str, Floats]
 
 
 def run_chunk(world: World, number: int, requests: pl.DataFrame) -> Chunk:
@@ -95,7 +104,17 @@ def run_chunk(world: World, number: int, requests: pl.DataFrame) -> Chunk:
         for position, (arm, policy) in enumerate(world.arms.items())
     }
     best = mean_NC.ravel()[best_of(mean_NC, world.top_k)]
-    return Chunk(arms, world.top_k * float(mean_NC.mean(axis=1).sum()), float(best.sum()))
+    swept = {name: _sweep(world, number, policy, candidates, answers, viewers) for name, policy in world.swept.items()}
+    return Chunk(arms, world.top_k * float(mean_NC.mean(axis=1).sum()), float(best.sum()), swept)
+
+
+def _sweep(
+    world: World, number: int, policy: Policy, candidates: pl.DataFrame, answers: Answers, viewers: Viewers
+) -> Floats:
+    """Expected watch time of each session (n,), seconds; the same numbers are drawn for every policy."""
+    rows_NP = best_of(policy.score(candidates, len(viewers.own_N)), world.places)
+    generator = stream(world.seed, EXPECTATION, number)
+    return expect(rows_NP, answers, viewers, world.patience, world.sweep_runs, generator).watch_s_N
 
 
 def _run_arm(
@@ -163,4 +182,5 @@ def collect(requests: pl.DataFrame, chunks: list[Chunk], world: World) -> Simula
         {arm: Expectation.summed([part.expectation for part in parts]) for arm, parts in runs.items()},
         page_s,
         pl.concat(logs),
+        {name: np.concatenate([chunk.swept[name] for chunk in chunks]) for name in world.swept},
     )

@@ -1,7 +1,7 @@
 """A simulated online A/B test: both arms rank the same candidates, an environment answers, statistics judge.
 
 Run by `dvc repro abtest`, or: python -m watchline.stages.abtest --tables data/ingest --features data/features
---repo features --models models --report reports/abtest
+--repo features --models models --predictions data/evaluate --report reports/abtest
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from watchline.config import Config, ConfigError, load_section, parse
 from watchline.data.columns import Columns
 from watchline.data.splits import Window
-from watchline.data.tables import days_on_disk, read_days, read_split
+from watchline.data.tables import days_on_disk, read_days, read_parquet, read_split
 from watchline.experiment.environments import (
     Environment,
     MatrixEnvironment,
@@ -29,10 +29,12 @@ from watchline.experiment.environments import (
     ReplayEnvironment,
     RewardModelEnvironment,
 )
+from watchline.experiment.group_model import POINTS
 from watchline.experiment.page import build_page
 from watchline.experiment.patience import Patience
 from watchline.experiment.policies import Policy, statistics_of
 from watchline.experiment.processes import simulate
+from watchline.experiment.remembering import RememberingModel
 from watchline.experiment.replay_page import build_replay_page
 from watchline.experiment.replay_summary import summarise_replay
 from watchline.experiment.requests import (
@@ -46,6 +48,7 @@ from watchline.experiment.requests import (
 from watchline.experiment.simulation import World
 from watchline.experiment.statistics import GUARDRAILS
 from watchline.experiment.summary import Plan, summarise
+from watchline.experiment.sweep import Sweep, measure_sweep, plan_sweep
 from watchline.models import load_model
 from watchline.report import write_json
 from watchline.report.page import Page
@@ -93,6 +96,7 @@ class AbtestConfig(Config):
     false_positive_runs: int = Field(default=200, ge=10, le=10_000, description="A/A splits")
     expectation_runs: int = Field(default=8, ge=2, le=1000, description="of every session, for the expected lift")
     smallest_lift: float = Field(default=0.02, gt=0, description="relative lift that matters, for power before the run")
+    sweep_runs: int = Field(default=2, ge=1, le=1000, description="the same for each model of the sweep")
     margins: dict[str, float] = Field(default={}, description="guardrail -> relative loss that is accepted")
     seed: int = Field(default=1, ge=0)
     processes: int = Field(default=1, ge=1, description="no part of the result")
@@ -143,7 +147,7 @@ class AbtestConfig(Config):
 def main(argv: list[str] | None = None) -> None:
     """Simulate, analyse, write metrics.json and the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name in ("tables", "features", "repo", "models", "report"):
+    for name in ("tables", "features", "repo", "models", "predictions", "report"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     paths = parser.parse_args(argv)
     config = load_section(AbtestConfig, "abtest")
@@ -164,7 +168,10 @@ def main(argv: list[str] | None = None) -> None:
 
     past = read_past(paths.features / "table", window, config)
     requests = draw_requests(table, config.requests, config.seed)
-    world = make_world(config, arms, environment, requests, past, paths.repo, paths.features)
+    sweep = make_sweep(config, paths.models, paths.predictions, paths.features / "table", window, columns)
+    log(f"sweep over {len(sweep.entries)} models: {', '.join(sweep.entries)}")
+    arms = {arm: with_memory(policy, sweep) for arm, policy in arms.items()}
+    world = make_world(config, arms, sweep, environment, requests, past, paths.repo, paths.features)
     first = window.ranges["eval"][0]
     before = past.filter(
         pl.col("date").is_between(first - timedelta(days=config.pre_period_days), first, closed="left")
@@ -181,6 +188,9 @@ def main(argv: list[str] | None = None) -> None:
     plan = Plan(config.salt, config.treatment_share, config.false_positive_runs, config.margins, config.smallest_lift)
     result = summarise(simulation, arms, watch_by_user(simulation.users, before), environment, plan)
     result |= asked(config, window, len(requests))
+    remember_predictions(sweep, paths.predictions, table)
+    users_of_sessions = simulation.users[simulation.user_N]
+    result["sweep"] = measure_sweep(sweep, table, columns.label, simulation.swept, users_of_sessions)
     if isinstance(environment, RewardModelEnvironment):
         result["reward_model"] = environment.fit_quality
     if isinstance(environment, MatrixEnvironment):
@@ -255,6 +265,7 @@ def make_environment(
 def make_world(
     config: AbtestConfig,
     arms: dict[str, Policy],
+    sweep: Sweep,
     environment: Environment,
     requests: pl.DataFrame,
     past: pl.DataFrame,
@@ -279,7 +290,51 @@ def make_world(
         pages=config.pages,
         seed=config.seed,
         expectation_runs=config.expectation_runs,
+        swept=sweep.policies,
+        sweep_runs=config.sweep_runs,
     )
+
+
+def make_sweep(
+    config: AbtestConfig, models_dir: Path, predictions_dir: Path, table_dir: Path, window: Window, columns: Columns
+) -> Sweep:
+    """Every model that evaluate predicted with, and the damaged ones of the control.
+
+    Raises ConfigError when the control is not among them.
+    """
+    names = sorted(path.stem for path in predictions_dir.glob("*.parquet"))
+    if config.control not in names:
+        raise ConfigError(
+            f"abtest.control: {predictions_dir} has no predictions of {config.control!r}; add it to `models`, or set "
+            f"abtest.control to one of: {', '.join(names) or 'none there yet'}"
+        )
+    trained = {name: RememberingModel(load_model(models_dir / name)) for name in names}
+    there = ["video_id", "surface", columns.label, *["duration_s"] * ("duration_s" in columns.numeric)]
+    train = read_split(table_dir, window, "train", there)
+    return plan_sweep(trained, config.control, config.control_statistic, train, columns.label)
+
+
+def with_memory(policy: Policy, sweep: Sweep) -> Policy:
+    """The arm's policy on the model that the sweep has too, which is asked once for both."""
+    entry = sweep.entries.get(policy.name)
+    return replace(policy, model=entry.policy.model) if entry and policy.statistic in POINTS else policy
+
+
+def remember_predictions(sweep: Sweep, predictions_dir: Path, table: pl.DataFrame) -> None:
+    """Give each trained model what evaluate predicted for the rows of `table`; raises ValueError naming a file without.
+
+    The models damaged from it take them from there.
+    """
+    for name, entry in sweep.entries.items():
+        model = entry.policy.model
+        if not isinstance(model, RememberingModel):
+            continue
+        path = predictions_dir / f"{name}.parquet"
+        predicted = read_parquet(path, ["exposure_id", *POINTS])
+        found = table.select("exposure_id").join(predicted, on="exposure_id", how="left", maintain_order="left")
+        if missing := found["mean"].null_count():
+            raise ValueError(f"{path}: no prediction for {missing} of {len(table)} eval rows; `dvc repro evaluate`")
+        model.remember(table, {point: found[point].to_numpy() for point in POINTS})
 
 
 def prepare_candidates(

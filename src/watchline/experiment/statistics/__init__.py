@@ -15,6 +15,7 @@ guardrails.py       what the treatment must not harm
 sample_ratio.py     whether the arms have the users they were meant to have
 power.py            what a test will find, before it runs
 false_positives.py  A/A runs
+rank_correlation.py Spearman's and Kendall's, over many draws at once
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from watchline.experiment.statistics.power import (
     power_of,
     required_users,
 )
+from watchline.experiment.statistics.rank_correlation import kendall, spearman
 from watchline.experiment.statistics.sample_ratio import (
     SRM_ALARM,
     SampleRatio,
@@ -87,6 +89,7 @@ __all__ = [
     "estimate_difference",
     "estimate_lift",
     "holm",
+    "kendall",
     "mean_of",
     "minimum_detectable_effect",
     "mixing_deviation",
@@ -95,6 +98,7 @@ __all__ = [
     "quantile_of",
     "ratio_of",
     "required_users",
+    "spearman",
     "tail_threshold",
     "trajectory_by_period",
     "trajectory_by_users",
