@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -30,15 +30,21 @@ class WindowDrift:
 
 
 def drift_of_columns(
-    samples: Mapping[str, pl.DataFrame], plan: Plan, label: str, config: DriftConfig
+    samples: Mapping[str, pl.DataFrame],
+    plan: Plan,
+    label: str,
+    config: DriftConfig,
+    compared: Mapping[tuple[str, str], Sequence[ColumnDrift]],
 ) -> list[WindowDrift]:
     """Features and target between each two windows of `samples` (split -> rows); windows that are not there are left
-    out."""
+    out. `compared` holds what is known already, by reference and current: a comparison takes seconds."""
     found = []
     for reference, current in PAIRS:
         if {reference, current} <= samples.keys():
-            known = _with_values(plan, samples[reference], samples[current])
-            drifts = compare_columns(samples[reference], samples[current], known, label, config)
+            drifts = compared.get((reference, current))
+            if drifts is None:
+                known = _with_values(plan, samples[reference], samples[current])
+                drifts = compare_columns(samples[reference], samples[current], known, label, config)
             for drift in drifts:
                 of = "target" if drift.name == label else "features"
                 found.append(WindowDrift(reference, current, of, drift))

@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         },
         quality=offline_beside_online(offline, online),
         windows=[
-            *drift_of_columns(samples, plan, columns.label, config),
+            *drift_of_columns(samples, plan, columns.label, config, {("train", "eval"): [*features, target]}),
             *drift_of_predictions(predicted, config),
         ],
         columns_by_day=columns_by_day(
