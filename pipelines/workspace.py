@@ -12,7 +12,6 @@ import fcntl
 import json
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from pipelines.git_command import git
 from pipelines.process import stop_tree
 
 RUN_MARK = "WATCHLINE_RUN"  # in the environment of every command of a run
@@ -46,27 +46,37 @@ class Holder:
 
 
 @contextlib.contextmanager
-def hold(root: Path, run: str, wait_s: float, say: Callable[[str], None]) -> Iterator[None]:
+def hold(
+    root: Path, run: str, wait_s: float, say: Callable[[str], None], keep_files: bool = False
+) -> Iterator[Callable[[str], None]]:
     """Hold the workspace `root` in the name of `run`; on the way out params.yaml and dvc.lock are as they were.
 
-    Waits up to `wait_s` for another run, saying which. The kernel frees the lock of a process that died. Raises
-    WorkspaceHeldError.
+    With `keep_files` they stay as the run made them. Gives a function that changes the holder's name. Waits up to
+    `wait_s` for another run, saying which. The kernel frees the lock of a process that died. Raises WorkspaceHeldError.
     """
     folder = root / "runs/workspace"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as file:
         _wait_for(file, wait_s, say)
         _recover(root, folder, file, say)
-        file.truncate(0)
-        file.write(json.dumps(asdict(Holder(run, os.getpid(), datetime.now(UTC).isoformat(timespec="seconds")))))
-        file.flush()
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+
+        def name(run: str) -> None:
+            file.truncate(0)
+            file.write(json.dumps(asdict(Holder(run, os.getpid(), started))))
+            file.flush()
+
+        name(run)
         _keep_aside(root, folder / "before")
         os.environ[RUN_MARK] = _mark(os.getpid(), folder)
         try:
-            yield
+            yield name
         finally:
             del os.environ[RUN_MARK]
-            _put_back(root, folder / "before")
+            if keep_files:
+                shutil.rmtree(folder / "before")
+            else:
+                _put_back(root, folder / "before")
             file.truncate(0)
 
 
@@ -144,7 +154,7 @@ def _keep_aside(root: Path, place: Path) -> None:
     for name in TRACKED:
         if (root / name).is_file():
             shutil.copy2(root / name, place / name)
-    index = _git(root, "ls-files", "--stage", "--", *TRACKED)
+    index = git(root, "ls-files", "--stage", "--", *TRACKED)
     (place / "partial").write_text(index, encoding="utf-8")
     (place / "partial").rename(place / _INDEX)  # from now on it is whole
 
@@ -159,12 +169,5 @@ def _put_back(root: Path, place: Path) -> None:
     lines = (place / _INDEX).read_text(encoding="utf-8")
     staged = {line.split("\t")[1] for line in lines.splitlines()}
     removed = "".join(f"0 {'0' * 40}\t{name}\n" for name in TRACKED if name not in staged)
-    _git(root, "update-index", "--index-info", stdin=removed + lines)
+    git(root, "update-index", "--index-info", stdin=removed + lines)
     shutil.rmtree(place)
-
-
-def _git(root: Path, *arguments: str, stdin: str = "") -> str:
-    done = subprocess.run(["git", *arguments], cwd=root, input=stdin, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"git {' '.join(arguments)} in {root}: {done.stderr.strip()}")
-    return done.stdout

@@ -58,9 +58,9 @@ def status(root: Path) -> str:
 def test_a_second_run_is_told_who_holds_the_workspace(root, other):
     process, _ = other
     told: list[str] = []
-    with pytest.raises(WorkspaceHeldError, match=rf"held by daily-2024-03-14 \(process {process.pid}, since 20"):
-        with hold(root, "second", 0.3, told.append):
-            pass
+    message = rf"held by daily-2024-03-14 \(process {process.pid}, since 20"
+    with pytest.raises(WorkspaceHeldError, match=message), hold(root, "second", 0.3, told.append):
+        pass
     assert len(told) == 1 and told[0].startswith(f"waiting for daily-2024-03-14 (process {process.pid}")
     found = holder(root)
     assert found is not None and (found.run, found.pid) == ("daily-2024-03-14", process.pid)
