@@ -4,6 +4,8 @@ dvc.yaml stays the only DAG: a flow walks its stages in order, each a task. No p
 this file by its path and reads the types of the flows' parameters.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from prefect.runtime import flow_run
 from pipelines.experiments import finished
 from pipelines.line import Plan, identity_of, name_flow_run, newest_day, run_line, window_end
 from pipelines.params import compose_params
-from pipelines.settings import BackfillSettings, DailySettings, RunSettings
+from pipelines.settings import BackfillSettings, DailySettings, RunSettings, Settings
 from pipelines.stage import StageResult
 from pipelines.workspace import hold
 
@@ -30,7 +32,7 @@ def run(settings: RunSettings = RunSettings(), root: Path = ROOT) -> list[StageR
         root: project folder
     """
     plan = Plan("run", settings, settings.all_overrides, settings.target)
-    with hold(root, f"run {flow_run.name}", settings.wait_s, print, settings.record == "workspace") as named:
+    with held(root, "run", settings) as named:
         return run_line(root, plan, named)
 
 
@@ -42,7 +44,7 @@ def daily(settings: DailySettings = DailySettings(), root: Path = ROOT) -> list[
         settings: overrides, and where the result goes
         root: project folder
     """
-    with hold(root, f"daily {flow_run.name}", settings.wait_s, print, settings.record == "workspace") as named:
+    with held(root, "daily", settings) as named:
         day = newest_day(root, settings.all_overrides)
         return run_line(root, plan_of(settings, day), named)
 
@@ -61,7 +63,7 @@ def backfill(settings: BackfillSettings = BackfillSettings(), root: Path = ROOT)
         settings: the range, overrides, and where the results go
         root: project folder
     """
-    with hold(root, f"backfill {flow_run.name}", settings.wait_s, print) as named:
+    with held(root, "backfill", settings) as named:
         days = days_of(root, settings)
         name = f"backfill-{days[0]}-to-{days[-1]}-{settings.experiment}"
         named(name)
@@ -75,6 +77,12 @@ def backfill(settings: BackfillSettings = BackfillSettings(), root: Path = ROOT)
         table = [{"window ends": day, "result": result} for day, result in results.items()]
         create_table_artifact(key="days", table=table, description=name)
     return results
+
+
+def held(root: Path, kind: str, settings: Settings) -> AbstractContextManager[Callable[[str], None]]:
+    """The workspace, held in the name of the present flow run."""
+    keep_files = settings.record == "workspace"
+    return hold(root, f"{kind} {flow_run.name}", settings.wait_s, print, keep_files, str(flow_run.id))
 
 
 def plan_of(settings: DailySettings, day: date) -> Plan:

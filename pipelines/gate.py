@@ -1,4 +1,4 @@
-"""The seam between `daily` and the gate: pipelines/promote.py, where it is there."""
+"""The step between a finished `daily` and production: the flow `promote`, where the project has one."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 
 def ask_gate(root: Path, name: str) -> str:
-    """Have the gate judge the recorded run `name`; returns its verdict in a line.
+    """Have the gate judge what the run `name` left in the workspace; returns its verdict in a line.
 
-    pipelines.promote has `judge(root: Path, name: str) -> str` for it, which raises nothing when it refuses a model: a
-    verdict is a result. Without that module the line says that there is no gate.
+    A refusal is a result and raises nothing. In a project without pipelines/promote.py the line says so.
     """
     if importlib.util.find_spec("pipelines.promote") is None:
         return "gate: none in this project"
-    from pipelines import promote
+    from pipelines.promote import promote
 
-    return f"gate: {promote.judge(root, name)}"
+    verdict = promote(note=name, root=root)
+    return f"gate: **{verdict['status']}** {verdict['text']}"

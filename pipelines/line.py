@@ -16,7 +16,7 @@ from pipelines.gate import ask_gate
 from pipelines.logs import log_to
 from pipelines.params import compose_params
 from pipelines.process import run_lines
-from pipelines.push import push
+from pipelines.push import PushError, push
 from pipelines.record import Identity, experiment_ref, identify, save, save_on_branch
 from pipelines.settings import ALL, Settings
 from pipelines.stage import StageError, StageResult, run_stage
@@ -52,21 +52,25 @@ def run_line(root: Path, plan: Plan, named: Callable[[str], None]) -> list[Stage
     with log_to(root / "runs/logs" / f"{identity.name}.log"):
         print(f"{identity.name}: commit {identity.commit}, params.yaml {identity.params_hash[:12]}")
         results: list[StageResult] = []
+        outcome: list[str] = []
+        missing = None
         try:
             for stage in stages_in_order(root, plan.stage):
                 results.append(run_stage(stage, root, plan.settings.timeout_of(stage)))
-        except StageError as error:
-            publish(root, identity, plan.overrides, results, [f"**failed**: {str(error).splitlines()[0]}"])
+            lines, refs = keep(root, plan, identity)
+            outcome += lines
+            if plan.settings.push and refs:
+                missing = copy(root, results, refs, outcome)
+            if plan.gate:
+                outcome.append(ask_gate(root, identity.name))
+        except Exception as error:
+            publish(root, identity, plan.overrides, results, [*outcome, f"**failed**: {str(error).splitlines()[0]}"])
             raise
-        outcome, refs = keep(root, plan, identity)
-        if plan.gate:
-            outcome.append(ask_gate(root, identity.name))
         publish(root, identity, plan.overrides, results, outcome)
         for line in outcome:
             print(line)
-        if plan.settings.push and refs:
-            reached = push(root, [each.stage for each in results], refs)
-            print(f"pushed to {' and '.join(reached) or 'no remote: there is none'}")
+        if missing is not None:
+            raise missing
     return results
 
 
@@ -87,6 +91,17 @@ def keep(root: Path, plan: Plan, identity: Identity) -> tuple[list[str], list[st
         lines.append(f"record: commit `{tip}` on branch `{plan.settings.branch}`")
         refs.append(f"refs/heads/{plan.settings.branch}")
     return lines, refs
+
+
+def copy(root: Path, results: Sequence[StageResult], refs: Sequence[str], outcome: list[str]) -> PushError | None:
+    """Push, adding to `outcome`; an error is returned, since the gate can do its work without the copies."""
+    try:
+        reached = push(root, [each.stage for each in results], refs)
+    except PushError as error:
+        outcome.append("**not pushed**: " + str(error).splitlines()[0])
+        return error
+    outcome.append(f"pushed to {' and '.join(reached) or 'no remote: there is none'}")
+    return None
 
 
 def newest_day(root: Path, overrides: Sequence[str]) -> date:

@@ -54,7 +54,7 @@ def identify(root: Path, kind: str, experiment: str, target: str | None, params:
         commit=head.strip(),
         edited=bool(changes),
         params_hash=hashlib.sha256(text.encode()).hexdigest(),
-        mark=mark_of([head, changes, text, target], None),
+        mark=mark_of([_committed(root), changes, text, target], None),
     )
 
 
@@ -72,8 +72,10 @@ def lock_hashes(root: Path) -> list[dict[str, Any]]:
 
 
 def save(root: Path, identity: Identity) -> str:
-    """Record the workspace's tracked files as the experiment of that name; returns its commit."""
+    """Record the workspace's tracked files as the only experiment of that name; returns its commit."""
     baseline = git(root, "rev-parse", "HEAD").strip()
+    for ref in git(root, "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{identity.name}").split():
+        git(root, "update-ref", "-d", ref)  # of an earlier HEAD with the same code, or of this one
     commit = _commit(root, _tree(root), baseline, f"Result of {identity.name}")
     git(root, "update-ref", experiment_ref(baseline, identity.name), commit)
     return commit
@@ -100,6 +102,12 @@ def save_on_branch(root: Path, identity: Identity, experiment: str, branch: str)
 def experiment_ref(baseline: str, name: str) -> str:
     """Where DVC looks for the experiments of a commit."""
     return f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}"
+
+
+def _committed(root: Path) -> str:
+    """What HEAD holds but for results: the gate's commits to the registry make no run another one."""
+    lines = git(root, "ls-tree", "HEAD").splitlines()
+    return "\n".join(line for line in lines if line.split("\t")[1] not in (*TRACKED, "registry"))
 
 
 def _tree(root: Path) -> str:

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipelines.artifacts import REPORTS_URL
+from pipelines.lost_runs import LostRuns
 from pipelines.process import stop_tree
 from pipelines.reports_server import HOST, serve_reports
 
@@ -25,6 +26,7 @@ CODE = Path(__file__).resolve().parent.parent
 POOL = "watchline"
 _READY_S = 120.0
 _POLL_S = 1.0
+_STOP_GRACE_S = 8.0  # the server waits longer for browsers that are connected; its database bears a kill
 _DEPLOY_TIMEOUT_S = 300.0
 
 
@@ -69,9 +71,11 @@ def up(root: Path, port: int, reports_port: int, say: Callable[[str], None] = pr
             programs.start("worker", ["prefect", "worker", "start", "--pool", POOL, "--name", POOL])
             _write(lock, service)
             say(str(service))
+            lost = LostRuns(root, say)
             while True:
                 time.sleep(_POLL_S)
                 programs.restart_dead()
+                lost.look()
         except KeyboardInterrupt:
             say("stopping")
         finally:
@@ -141,7 +145,7 @@ class Programs:
     def stop(self) -> None:
         """End all process trees, the newest program's first."""
         for process in reversed(self.processes.values()):
-            stop_tree(process.pid)
+            stop_tree(process.pid, _STOP_GRACE_S)
             process.wait()
 
 

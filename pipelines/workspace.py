@@ -40,6 +40,7 @@ class Holder:
     run: str  # name of the flow run
     pid: int
     started: str  # UTC, for people: nothing is decided by it
+    flow_run: str = ""  # its id in Prefect
 
     def __str__(self) -> str:
         return f"{self.run} (process {self.pid}, since {self.started})"
@@ -47,7 +48,7 @@ class Holder:
 
 @contextlib.contextmanager
 def hold(
-    root: Path, run: str, wait_s: float, say: Callable[[str], None], keep_files: bool = False
+    root: Path, run: str, wait_s: float, say: Callable[[str], None], keep_files: bool = False, flow_run: str = ""
 ) -> Iterator[Callable[[str], None]]:
     """Hold the workspace `root` in the name of `run`; on the way out params.yaml and dvc.lock are as they were.
 
@@ -63,7 +64,7 @@ def hold(
 
         def name(run: str) -> None:
             file.truncate(0)
-            file.write(json.dumps(asdict(Holder(run, os.getpid(), started))))
+            file.write(json.dumps(asdict(Holder(run, os.getpid(), started, flow_run))))
             file.flush()
 
         name(run)
@@ -89,6 +90,20 @@ def holder(root: Path) -> Holder | None:
         if _try_lock(file):
             return None
         return _read_holder(file)
+
+
+def recover(root: Path, say: Callable[[str], None]) -> Holder | None:
+    """End what a holder that died left running, and put its files back; returns it, None where there is none."""
+    folder = root / "runs/workspace"
+    if not (folder / "lock").is_file():
+        return None
+    with (folder / "lock").open("r+") as file:
+        if not _try_lock(file):
+            return None
+        dead = _read_holder(file)
+        _recover(root, folder, file, say)
+        file.truncate(0)
+        return dead
 
 
 def _wait_for(file, wait_s: float, say: Callable[[str], None]) -> None:  # type: ignore[no-untyped-def]

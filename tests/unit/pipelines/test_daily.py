@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 from pipelines.flow import backfill
 from pipelines.settings import BackfillSettings
-backfill(BackfillSettings(days=2), Path(sys.argv[1]))
+backfill(BackfillSettings(days=2, gate=False), Path(sys.argv[1]))
 """
 
 
@@ -61,7 +61,7 @@ def test_daily_advances_to_the_newest_day_and_its_result_outlives_the_machine(pr
     subprocess.run(["dvc", "remote", "add", "-q", "-d", "copy", str(tmp_path / "copy")], cwd=project, check=True)
     git(project, "-c", "user.name=t", "-c", "user.email=t@e.org", "commit", "-qam", "a remote")
     add_days(project, DAYS[1])
-    daily(DailySettings(record="branch"), project)
+    daily(DailySettings(record="branch", gate=False), project)
     (name,) = finished(project)
     assert name.startswith("daily-2024-03-02-default-") and ends(project) == ["2024-03-02"]
     assert git_status(project) == "" and (project / "params.yaml").read_text() == git(
@@ -88,7 +88,7 @@ def test_a_backfill_that_was_killed_goes_on_and_equals_the_dailies(project, pref
     other = Path(shutil.copytree(project, tmp_path / "other"))
     for day in DAYS:
         add_days(other, day)
-        daily(DailySettings(), other)
+        daily(DailySettings(gate=False), other)
     (tmp_path / "where/ran").unlink()
 
     add_days(project, *DAYS)
@@ -109,10 +109,10 @@ def test_a_backfill_that_was_killed_goes_on_and_equals_the_dailies(project, pref
     (tmp_path / "where/slow").unlink()
     assert git_status(project) != ""
 
-    assert backfill(BackfillSettings(days=2), project) == {DAYS[0]: "recorded before", DAYS[1]: "ran"}
+    assert backfill(BackfillSettings(days=2, gate=False), project) == {DAYS[0]: "recorded before", DAYS[1]: "ran"}
     assert outputs(project) == outputs(other) and len(outputs(other)) == 2
     assert git_status(project) == git_status(other) == "" and ends(project)[:2] == DAYS
-    assert set(backfill(BackfillSettings(days=2), project).values()) == {"recorded before"}
+    assert set(backfill(BackfillSettings(days=2, gate=False), project).values()) == {"recorded before"}
 
 
 def api_url() -> str:
@@ -132,3 +132,27 @@ def test_a_result_is_not_committed_on_the_branch_that_is_checked_out(project):
         save_on_branch(project, identity, commit, branch)
     first = save_on_branch(project, identity, commit, "results")
     assert save_on_branch(project, identity, commit, "results") == first
+
+
+def test_a_commit_of_the_registry_makes_no_run_another_one_and_one_of_code_does(project):
+    from pipelines.params import compose_params
+    from pipelines.record import identify, save
+
+    def name() -> str:
+        return identify(project, "daily", "none", None, compose_params(project)).name
+
+    def commit(path: str) -> None:
+        (project / path).parent.mkdir(exist_ok=True)
+        (project / path).write_text("new")
+        git(project, "add", path)
+        git(project, "-c", "user.name=t", "-c", "user.email=t@e.org", "commit", "-qm", "one more", "--", path)
+
+    first = name()
+    save(project, identify(project, "daily", "none", None, compose_params(project)))
+    commit("registry/history.json")
+    assert name() == first
+    save(project, identify(project, "daily", "none", None, compose_params(project)))
+    (ref,) = git(project, "for-each-ref", "--format=%(refname)", "refs/exps").split()
+    assert git(project, "rev-parse", "HEAD").strip()[2:] in ref
+    commit("line.py")
+    assert name() != first

@@ -1,5 +1,6 @@
 """The service: deployments with schedules, one per project, a cancel that leaves no process, one stop for it all."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from pipelines.service import down, running
+from pipelines.workspace import holder
 from tests.helpers.daily_project import git_status
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -45,10 +47,12 @@ def wait_for(condition, seconds: float, what: str):
     pytest.fail(f"waited {seconds:.0f} s for {what}")
 
 
-def sleepers(mark: str) -> list[psutil.Process]:
+def sleeping(project: Path) -> list[psutil.Process]:
+    """The stage's innermost process, where it runs."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if mark in " ".join(process.info["cmdline"] or []):
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        command = process.info["cmdline"] or [""]
+        if command[0] == "python" and SLEEP in command[-1] and process.info["cwd"] == str(project) and lives(process):
             found.append(process)
     return found
 
@@ -92,6 +96,7 @@ def service(slow_project: Path, log: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_one_command_up_a_second_finds_it_a_cancel_leaves_nothing_one_command_down(service, slow_project, log):
     process, api, reports = service
     wait_for(lambda: running(slow_project), 240, "the service")
@@ -110,10 +115,15 @@ def test_one_command_up_a_second_finds_it_a_cancel_leaves_nothing_one_command_do
     wait_for(lambda: httpx.post(f"{api}/flow_runs/filter", json=planned).json(), 60, "the scheduled runs")
 
     run = httpx.post(f"{api}/deployments/{deployments['run']['id']}/create_flow_run", json={}).json()
-    wait_for(lambda: sleepers(SLEEP), 90, "the stage to start")
+    (lost,) = wait_for(lambda: sleeping(slow_project), 120, "the stage to start")
+    killed = holder(slow_project)
+    assert killed is not None and killed.flow_run == run["id"]
+    os.kill(killed.pid, signal.SIGKILL)
+    wait_for(lambda: not lives(lost), 30, "what the killed run left to end")
+    wait_for(lambda: sleeping(slow_project), 120, "the run to be started again")
     state = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
     httpx.post(f"{api}/flow_runs/{run['id']}/set_state", json=state).raise_for_status()
-    wait_for(lambda: not sleepers(SLEEP), 30, "the stage's processes to end")
+    wait_for(lambda: not sleeping(slow_project), 10, "the stage's processes to end")
     wait_for(
         lambda: httpx.get(f"{api}/flow_runs/{run['id']}").json()["state_type"] == "CANCELLED", 60, "the cancelled state"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.workspace import WorkspaceHeldError, hold, holder
+from pipelines.workspace import WorkspaceHeldError, hold, holder, recover
 
 ROOT = Path(__file__).resolve().parents[3]
 HOLD = """
@@ -103,3 +103,14 @@ def test_a_run_that_waits_goes_on_when_the_other_ends(root, other):
 
     with hold(root, "second", 60, end):
         assert time.monotonic() - started < 30
+
+
+def test_a_dead_holder_is_recovered_without_a_next_run(root, other):
+    process, child = other
+    assert recover(root, print) is None and process.poll() is None
+    process.kill()
+    process.wait()
+    dead = recover(root, print)
+    assert dead is not None and dead.pid == process.pid and status(root) == ""
+    child.wait(timeout=5)
+    assert recover(root, print) is None
