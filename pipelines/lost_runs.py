@@ -20,7 +20,7 @@ from prefect.states import Scheduled
 from pipelines.workspace import recover
 
 MAX_STARTS = 3
-_SILENT_S = 30.0  # a run that is not Crashed by then has no worker left that would say so
+_SETTLED_S = 30.0  # a worker says Crashed when the process ends and once more when it clears up, seconds later
 
 
 class LostRuns:
@@ -46,15 +46,15 @@ class LostRuns:
                 run = client.read_flow_run(UUID(flow_run))
             except ObjectNotFound:
                 return True
-            if run.state is None or (run.state.type == StateType.RUNNING and seconds < _SILENT_S):
-                return False
-            is_lost = run.state.type in (StateType.CRASHED, StateType.RUNNING)
+            is_lost = run.state is None or run.state.type in (StateType.CRASHED, StateType.RUNNING)
             if not is_lost or run.deployment_id is None:  # it was cancelled, or someone's own command
                 return True
+            if seconds < _SETTLED_S:
+                return False
             if run.run_count >= MAX_STARTS:
                 self.say(f"{run.name} died {run.run_count} times and is not started again")
                 return True
             self.say(f"{run.name} died and is started again")
             state = Scheduled(name="AwaitingRetry", message="Its process died; stages that are done stay cached.")
-            client.set_flow_run_state(run.id, state, force=True)
+            client.set_flow_run_state(run.id, state)
             return True

@@ -120,7 +120,7 @@ def test_one_command_up_a_second_finds_it_a_cancel_leaves_nothing_one_command_do
     assert killed is not None and killed.flow_run == run["id"]
     os.kill(killed.pid, signal.SIGKILL)
     wait_for(lambda: not lives(lost), 30, "what the killed run left to end")
-    wait_for(lambda: sleeping(slow_project), 120, "the run to be started again")
+    wait_for(lambda: sleeping(slow_project), 180, "the run to be started again")
     state = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
     httpx.post(f"{api}/flow_runs/{run['id']}/set_state", json=state).raise_for_status()
     wait_for(lambda: not sleeping(slow_project), 10, "the stage's processes to end")
