@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     commands.add_parser("ui-down", help="stop what `ui` started")
     arguments = parser.parse_args(argv)
 
-    configure_environment(ROOT, arguments.port if arguments.command == "ui" else None)
+    configure_environment(ROOT, arguments.port if arguments.command == "ui" else find_service(ROOT))
     if arguments.command == "params":
         from pipelines.params import compose_params
 
@@ -86,6 +86,18 @@ def main(argv: list[str] | None = None) -> int:
 
         print("stopped" if down(ROOT) else "no service of this project runs")
     return 0
+
+
+def find_service(root: Path) -> int | None:
+    """Port of the project's service, where it runs: a flow of the command line is then seen there, with its reports."""
+    from pipelines.reports_server import REPORTS_URL
+    from pipelines.service import running
+
+    service = running(root)
+    if service is None:
+        return None
+    os.environ[REPORTS_URL] = service.reports
+    return int(service.ui.rsplit(":", 1)[1])
 
 
 def add_settings(command: argparse.ArgumentParser, name: str) -> None:

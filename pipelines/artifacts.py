@@ -10,10 +10,8 @@ from pathlib import Path
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from pipelines.record import Identity, lock_hashes
+from pipelines.reports_server import REPORTS_URL
 from pipelines.stage import StageResult
-
-# Where the reports are served (`make ui` sets it); without a server the links open files.
-REPORTS_URL = "WATCHLINE_REPORTS_URL"
 
 
 def publish(

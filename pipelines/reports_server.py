@@ -8,6 +8,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 HOST = "127.0.0.1"
+# Variable with the address, which `make ui` sets; without a server, links open files.
+REPORTS_URL = "WATCHLINE_REPORTS_URL"
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):

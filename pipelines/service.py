@@ -17,10 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipelines.artifacts import REPORTS_URL
-from pipelines.lost_runs import LostRuns
 from pipelines.process import stop_tree
-from pipelines.reports_server import HOST, serve_reports
+from pipelines.reports_server import HOST, REPORTS_URL, serve_reports
 
 CODE = Path(__file__).resolve().parent.parent
 POOL = "watchline"
@@ -71,6 +69,8 @@ def up(root: Path, port: int, reports_port: int, say: Callable[[str], None] = pr
             programs.start("worker", ["prefect", "worker", "start", "--pool", POOL, "--name", POOL])
             _write(lock, service)
             say(str(service))
+            from pipelines.lost_runs import LostRuns  # it brings prefect, which callers of `running` do without
+
             lost = LostRuns(root, say)
             while True:
                 time.sleep(_POLL_S)

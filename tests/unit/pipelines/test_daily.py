@@ -156,3 +156,14 @@ def test_a_commit_of_the_registry_makes_no_run_another_one_and_one_of_code_does(
     assert git(project, "rev-parse", "HEAD").strip()[2:] in ref
     commit("line.py")
     assert name() != first
+
+
+def test_a_remote_that_takes_nothing_is_named_and_the_result_is_safe(project, prefect_api, tmp_path):
+    from pipelines.push import PushError, push
+
+    (tmp_path / "file").touch()
+    subprocess.run(["dvc", "remote", "add", "-q", "-d", "copy", str(tmp_path / "file/copy")], cwd=project, check=True)
+    subprocess.run(["dvc", "repro", "-q", "ingest"], cwd=project, check=True)
+    with pytest.raises(PushError, match=r"(?s)DVC remote copy did not take the result.*the same run again pushes it"):
+        push.with_options(retries=0)(project, ["ingest"], [])
+    assert (project / "data/ingest/log").read_text() == f"{DAYS[0]}\n"
