@@ -17,13 +17,20 @@ from watchline.data.tables import day_path, read_parquet, write_parquet
 from watchline.stages import drift as stage
 
 ROOT = Path(__file__).resolve().parents[2]
+TRAIN_DAY, FINETUNE_DAY = date(2024, 3, 1), date(2024, 3, 4)
 EVAL_DAYS = [date(2024, 3, 5), date(2024, 3, 6)]
 WINDOW = {"end": "2024-03-06", "eval_days": 2, "finetune_days": 1, "valid_days": 1, "train_days": 2}
 ONLINE = {
     "arms": {"control": {"model": "lightgbm"}, "treatment": {"model": "gr"}},
-    "lift": 0.031,
-    "interval": {"low": 0.01, "high": 0.052},
     "environment": "oracle",
+    "sweep": {
+        "models": [
+            {"model": "gr", "lift": 0.031, "low": 0.01, "high": 0.052},
+            {"model": "lightgbm", "lift": 0.0, "low": 0.0, "high": 0.0},
+            {"model": "noise 2", "lift": -0.3, "low": -0.4, "high": -0.2},
+        ],
+        "missed": [{"text": "MAE reverses nothing here."}],
+    },
 }
 
 
@@ -48,7 +55,10 @@ def make_inputs(directory: Path, shift: bool = True, **overrides) -> Path:
         # On the training days the statistics lie lower by 20 s for gr alone.
         drop = 20.0 if name == "gr" else 0.0
         lower = pl.concat(parts).with_columns(pl.col("median", "mean", "expected_rank") - drop)
-        write_parquet(lower, directory / "evaluate/train" / f"{name}.parquet")
+        of_day = {split: pl.lit(day) for split, day in (("train", TRAIN_DAY), ("finetune", FINETUNE_DAY))}
+        write_parquet(lower.with_columns(date=of_day["train"]), directory / "evaluate/train" / f"{name}.parquet")
+        near = pl.concat(parts[:1]).with_columns(date=of_day["finetune"])
+        write_parquet(near, directory / "evaluate/finetune" / f"{name}.parquet")
     metrics = {"mae_s": 4.0, "rmse_s": 6.0, "xauc": 0.6}
     offline = {"models": {"lightgbm": metrics, "gr": metrics | {"mae_s": 3.5}}}
     (directory / "offline.json").write_text(json.dumps(offline))
@@ -98,7 +108,7 @@ def test_the_planted_shift_is_the_strongest_drift(metrics, columns):
 
 def test_the_judgement_is_that_of_method_and_threshold(metrics):
     assert metrics["columns"][0]["name"] == "watch_time_s"
-    for drift in [*metrics["columns"], *metrics["predictions"]]:
+    for drift in [*metrics["columns"], *metrics["windows"]]:
         assert drift["drifted"] == (drift["value"] >= drift["threshold"])
         assert drift["method"] == ("jensenshannon" if drift["kind"] == "categorical" else "wasserstein")
 
@@ -117,16 +127,53 @@ def test_the_numeric_distance_is_the_one_described(ran, columns):
     )
 
 
-def test_a_biased_day_is_drift_of_that_models_residual_only(metrics):
-    residuals = {drift["model"]: drift["drifted"] for drift in metrics["predictions"] if drift["name"] == "residual"}
-    assert residuals == {"gr": True, "lightgbm": False}
-    first, last = (day["bias_s"] for day in metrics["residuals"] if day["model"] == "gr")
-    assert last - first == pytest.approx(5.0, abs=0.5)
+def between(metrics, reference, current, of):
+    """Strengths by name between two windows."""
+    keys = {"reference": reference, "current": current, "of": of}
+    rows = [row for row in metrics["windows"] if keys.items() <= row.items()]
+    return {row["name"]: row["value"] / row["threshold"] for row in rows}
 
 
-def test_predictions_of_the_eval_days_are_compared_with_those_of_the_training_days(metrics):
-    medians = {drift["model"]: drift["drifted"] for drift in metrics["predictions"] if drift["name"] == "median"}
-    assert medians == {"gr": True, "lightgbm": False}
+def test_each_two_windows_are_compared_and_the_shift_lies_between_those_that_it_parts(metrics):
+    shifted = [between(metrics, *pair, "features")["duration_s"] for pair in (("train", "eval"), ("finetune", "eval"))]
+    assert min(shifted) > 2 * between(metrics, "train", "finetune", "features")["duration_s"]
+    assert between(metrics, "train", "eval", "target")["watch_time_s"] == pytest.approx(
+        metrics["target"]["distance"] / 0.1
+    )
+    same = {row["name"]: row["value"] for row in metrics["columns"][1:]}
+    again = between(metrics, "train", "eval", "features")
+    assert {name: again[name] * 0.1 for name in same} == pytest.approx(same)
+
+
+def test_predictions_and_residuals_drift_where_they_were_moved(metrics):
+    # Of gr alone the training days' statistics lie lower by 20 s, and those of the last day higher by 5 s.
+    for name in ("median", "mean", "residual"):
+        assert between(metrics, "train", "finetune", "gr")[name] > 1
+        assert between(metrics, "train", "finetune", "lightgbm")[name] < 1
+    assert between(metrics, "finetune", "eval", "gr")["residual"] > 1
+    assert between(metrics, "finetune", "eval", "lightgbm")["residual"] < 1
+    days = [day for day in metrics["residuals"] if day["model"] == "gr"]
+    assert [day["split"] for day in days] == ["finetune", "eval", "eval"]
+    assert days[2]["bias_s"] - days[1]["bias_s"] == pytest.approx(5.0, abs=0.5)
+
+
+def test_every_day_has_its_distance_from_the_training_days(metrics):
+    duration = [row for row in metrics["columns_by_day"] if row["column"] == "duration_s"]
+    assert [row["date"] for row in duration] == [day["date"] for day in metrics["days"]]
+    by_day = [row["value"] / row["threshold"] for row in duration]
+    assert min(by_day[4:]) > 2 * max(by_day[:4])
+    residual = [row for row in metrics["predictions_by_day"] if row["model"] == "gr" and row["column"] == "residual"]
+    assert [row["date"] for row in residual] == ["2024-03-01", "2024-03-04", "2024-03-05", "2024-03-06"]
+    assert residual[0]["value"] == pytest.approx(0, abs=1e-9) and residual[3]["value"] > residual[2]["value"] > 1
+
+
+def test_errors_are_set_against_how_unusual_the_inputs_are(ran, metrics):
+    parts = metrics["errors_by_decile"]
+    assert len(parts) == 10 and sum(part["rows"] for part in parts) == 600
+    assert [part["unusualness"] for part in parts] == sorted(part["unusualness"] for part in parts)
+    gr, lightgbm = (sum(p["rows"] * p["models"][i]["mae_s"] for p in parts) / 600 for i in (0, 1))
+    assert lightgbm == pytest.approx(1.0, abs=0.02) and gr > 2  # noise between -2 and 2; and 5 s on one of two days
+    assert "Relative MAE on the most unusual part" in (ran / "index.html").read_text()
 
 
 def test_every_feature_column_is_compared_or_has_a_reason(ran, metrics, columns):
@@ -141,9 +188,8 @@ def test_lift_stands_beside_the_offline_metrics_of_its_model(ran, metrics):
     assert beside["gr"] == {
         "mae_s": 3.5, "rmse_s": 6.0, "xauc": 0.6, "arm": "treatment", "lift": 0.031, "low": 0.01, "high": 0.052,
     }  # fmt: skip
-    assert beside["lightgbm"]["lift"] is None
-    page = (ran / "index.html").read_text()
-    assert "Offline, gr is better by MAE, equal by RMSE and XAUC than lightgbm; online its watch time is up." in page
+    assert beside["lightgbm"]["lift"] == 0.0 and "noise 2" not in beside
+    assert "MAE reverses nothing here." in (ran / "index.html").read_text()
 
 
 def test_the_pages_need_no_network(ran):
@@ -182,5 +228,5 @@ def test_metrics_without_an_arm_are_named(tmp_path, monkeypatch):
     make_inputs(tmp_path, max_rows=100)
     (tmp_path / "online.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r"online.json: lacks arms, lift, interval"):
+    with pytest.raises(ValueError, match=r"online.json: lacks arms"):
         stage.main(arguments())

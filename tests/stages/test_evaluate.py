@@ -20,7 +20,7 @@ from watchline.models.base import FitContext
 from watchline.models.common import CommonConfig
 from watchline.stages.evaluate import main
 
-EVALUATE = {"replicates": 100}
+EVALUATE = {"replicates": 100, "num_threads": 1}
 ARGUMENTS = [
     "--models",
     "models",
@@ -93,6 +93,9 @@ def test_metrics_are_those_of_the_written_predictions_by_the_named_statistic(fol
         assert values["calibration"] == pytest.approx(metrics.calibration(label, of["calibration"]))
     assert result["statistics"]["mae_s"] == "median" and result["statistics"]["rmse_s"] == "mean"
     assert result["window"]["eval_last"] == "2024-03-06"
+    for split in ("train", "finetune"):
+        days = read_parquet(folder / f"data/evaluate/{split}/lightgbm.parquet")["date"].unique().sort().to_list()
+        assert days == WINDOW.split_days(split)
 
 
 def test_intervals_are_measured_of_the_models_that_give_quantiles_and_written_with_them(folder):

@@ -84,46 +84,6 @@ class ColumnDrift:
         return self.value / self.threshold
 
 
-@dataclass(frozen=True)
-class Findings:
-    """All that was found: drift of features (strongest first) and target, unseen ids, and what follows by model.
-
-    days: per day of the window split, rows, mean and median of the target, share of zeros. predictions: model -> name
-    (a statistic, or `residual`) -> drift between the first and the last eval day; empty with one eval day. residuals:
-    model -> per eval day rows, mae_s (median), bias_s (mean prediction minus label). quality: model -> offline metrics,
-    its arm and its lift. rows: split -> (rows, rows compared).
-    """
-
-    plan: Plan
-    features: list[ColumnDrift]
-    target: ColumnDrift
-    unseen: dict[str, float]
-    days: list[dict[str, Any]]
-    predictions: dict[str, dict[str, ColumnDrift]]
-    residuals: dict[str, list[dict[str, Any]]]
-    quality: dict[str, dict[str, Any]]
-    rows: dict[str, tuple[int, int]]
-
-    @property
-    def num_drifted(self) -> int:
-        """Feature columns that drifted."""
-        return sum(drift.drifted for drift in self.features)
-
-    @property
-    def share_drifted(self) -> float:
-        """Share of the compared feature columns that drifted."""
-        return self.num_drifted / len(self.features)
-
-    def judge(self, config: DriftConfig) -> tuple[str, str]:
-        """Status (pass, warn, fail) and sentence of the verdict, by the share of drifted columns and the target."""
-        share = self.share_drifted
-        status = "fail" if share >= config.fail_share else "warn" if share >= config.warn_share else "pass"
-        if self.target.drifted and status == "pass":
-            status = "warn"
-        target = "watch time drifted too" if self.target.drifted else "watch time did not"
-        return status, f"{self.num_drifted} of {len(self.features)} feature columns drifted ({share:.0%}); {target}."
-
-
 def evenly_spaced(frame: pl.DataFrame, max_rows: int) -> pl.DataFrame:
     """At most `max_rows` rows at equal steps: the same rows every time, and every hour in its share."""
     if len(frame) <= max_rows:
@@ -185,6 +145,20 @@ def compare_features(
     of_features = sorted((drift for drift in found if drift.name != label), key=lambda d: (-d.strength, d.name))
     of_label = next(drift for drift in found if drift.name == label)
     return of_features, of_label, mask_ids(snapshot.get_html_str(as_iframe=False))
+
+
+def compare_columns(
+    reference: pl.DataFrame, current: pl.DataFrame, plan: Plan, label: str, config: DriftConfig
+) -> list[ColumnDrift]:
+    """Drift of every planned column and of the label, without a page."""
+    from evidently.metrics import ValueDrift
+
+    tests: dict[str, NumericTest | CategoricalTest] = dict.fromkeys(plan.numeric, config.numeric)
+    tests |= dict.fromkeys(plan.categorical, config.categorical) | {label: config.target}
+    items = [ValueDrift(column=name, method=test.method, threshold=test.threshold) for name, test in tests.items()]
+    numeric = [*plan.numeric, label]
+    snapshot = _run(items, reference, current, numeric, plan.categorical)
+    return _judged(snapshot, reference, current, numeric, plan.categorical)
 
 
 def compare_numbers(reference: pl.DataFrame, current: pl.DataFrame, test: NumericTest) -> dict[str, ColumnDrift]:

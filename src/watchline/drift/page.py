@@ -8,7 +8,9 @@ import numpy as np
 import polars as pl
 
 from watchline.data.splits import Window
-from watchline.drift.compare import MISSING, ColumnDrift, DriftConfig, Findings
+from watchline.drift.compare import MISSING, ColumnDrift, DriftConfig
+from watchline.drift.findings import Findings
+from watchline.drift.windows_page import add_errors, add_trend, add_windows, badge
 from watchline.report import charts
 from watchline.report.blocks import Best, Callout, Facts, Figure, Link, Table, Text, Verdict
 from watchline.report.page import Page
@@ -18,7 +20,12 @@ NUM_CATEGORIES = 8
 BETTER = {"mae_s": min, "rmse_s": min, "xauc": max}
 TITLES = {"mae_s": "MAE s", "rmse_s": "RMSE s", "xauc": "XAUC"}
 FORMATS = {"MAE s": ".3f", "RMSE s": ".3f", "XAUC": ".4f", "lift": "+.2%", "low": "+.2%", "high": "+.2%"}
-ENVIRONMENTS = {"oracle": "the oracle (the generator's own law)", "model": "a reward model, not users"}
+ENVIRONMENTS = {
+    "oracle": "the oracle (the generator's own law)",
+    "matrix": "the recorded plays of a fully observed log",
+    "model": "a reward model, not users",
+    "replay": "a replay of random rows, which has arms and no sweep",
+}
 
 
 def build_page(
@@ -51,7 +58,9 @@ def build_page(
             note="Training rows against eval rows, of those compared.",
         )
     add_target(page, findings)
-    add_predictions(page, findings, config)
+    add_windows(page, findings.windows)
+    add_trend(page, findings)
+    add_errors(page, findings)
     add_ids(page, findings)
     page.section("How it was measured", Text(METHOD.format(max_rows=config.max_rows)), method_facts(findings, config))
     return page
@@ -67,7 +76,7 @@ METHOD = (
 
 
 def add_quality(page: Page, findings: Findings, online: dict[str, Any]) -> None:
-    """One table of offline metrics beside the simulated lift, and what it says."""
+    """The trained models' offline metrics beside their simulated lifts, and what the sweep says of them."""
     best = {}
     for key, choose in BETTER.items():
         known = {values[key] for values in findings.quality.values() if values[key] is not None}
@@ -85,45 +94,16 @@ def add_quality(page: Page, findings: Findings, online: dict[str, Any]) -> None:
     environment = online.get("environment", "unknown")
     page.section(
         "Offline metrics beside the simulated lift",
-        Table(columns, rows, "Eval days; lift of watch time per user over the control, 95 % interval", FORMATS),
-        *(Text(sentence) for sentence in [offline_or_online(findings.quality)] if sentence),
-        note=f"The lift comes from {ENVIRONMENTS.get(environment, environment)}; see the `abtest` page.",
+        Table(columns, rows, "Eval days; lift of expected watch time over the control, 95 % interval", FORMATS),
+        *(Text(missed["text"]) for missed in online.get("sweep", {}).get("missed", [])),
+        Link("../abtest/index.html", "The sweep over trained and damaged models that this is taken from"),
+        note=f"The lift comes from {ENVIRONMENTS.get(environment, environment)}. The sentences are of all models of "
+        "the sweep, the damaged ones too.",
     )
 
 
 def _marked(value: float | None, best: float | None) -> Any:
     return Best(value) if value is not None and value == best else value
-
-
-def offline_or_online(quality: dict[str, dict[str, Any]]) -> str:
-    """Whether the offline metrics point the way of the lift; empty when an arm has no offline metrics or no lift."""
-    arms = {values["arm"]: (name, values) for name, values in quality.items() if values["arm"]}
-    if set(arms) != {"control", "treatment"} or arms["treatment"][1]["lift"] is None:
-        return ""
-    (control, before), (treatment, after) = arms["control"], arms["treatment"]
-    sides: dict[str, list[str]] = {"better": [], "worse": [], "equal": []}
-    for key, choose in BETTER.items():
-        if before[key] is None or after[key] is None:
-            continue
-        side = (
-            "equal"
-            if before[key] == after[key]
-            else "better"
-            if choose(before[key], after[key]) == after[key]
-            else "worse"
-        )
-        sides[side].append(TITLES[key].removesuffix(" s"))
-    offline = ", ".join(f"{side} by {_listed(names)}" for side, names in sides.items() if names)
-    low, high = after["low"], after["high"]
-    sign = "up" if low is not None and low > 0 else "down" if high is not None and high < 0 else "not told apart from 0"
-    return (
-        f"Offline, {treatment} is {offline} than {control}; online its watch time is {sign}. "
-        "Two arms cannot show whether offline metrics predict the lift."
-    )
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def feature_table(features: list[ColumnDrift]) -> Table:
@@ -146,11 +126,6 @@ def feature_table(features: list[ColumnDrift]) -> Table:
     columns += ["missing train", "missing eval"]
     formats = {"distance": ".4f", "× threshold": ".2f", columns[-2]: ".1%", columns[-1]: ".1%"}
     return Table(columns, rows, "Feature columns, eval rows against training rows", formats)
-
-
-def badge(drift: ColumnDrift) -> Verdict:
-    """Drifted or stable, as a badge."""
-    return Verdict("warn", "drifted") if drift.drifted else Verdict("pass", "stable")
 
 
 def distribution(drift: ColumnDrift, samples: dict[str, pl.DataFrame]) -> Figure:
@@ -206,40 +181,6 @@ def add_target(page: Page, findings: Findings) -> None:
         f"threshold {target.threshold:g}."
     )
     page.section("Target", Callout("warn" if target.drifted else "pass", sentence), chart, table)
-
-
-def add_predictions(page: Page, findings: Findings, config: DriftConfig) -> None:
-    """Predictions of eval rows against those of training rows, residuals across the eval days, errors by day."""
-    note = (
-        "Predictions of the eval days are compared with those of an evenly spaced sample of the training days. "
-        "Residuals (predicted mean minus watch time) are compared from the first eval day to the last, because a model "
-        "was fitted to its training rows."
-    )
-    rows = [
-        [model, name.replace("_", " "), drift.method, drift.value, drift.threshold, badge(drift)]
-        for model, drifts in findings.predictions.items()
-        for name, drift in drifts.items()
-    ]
-    columns = ["model", "value", "method", "distance", "threshold", "verdict"]
-    first = Table(columns, rows, "Drift of predictions and residuals", {"distance": ".4f"})
-    columns = ["model", "day", "rows", "MAE s", "bias s"]
-    by_day = [
-        [model, *(day[key] for key in ("date", "rows", "mae_s", "bias_s"))]
-        for model, days in findings.residuals.items()
-        for day in days
-    ]
-    second = Table(
-        columns,
-        by_day,
-        "Errors by eval day: MAE of the median, bias of the mean (prediction minus watch time)",
-        {"MAE s": ".3f", "bias s": "+.3f"},
-    )
-    figures = []
-    if len(next(iter(findings.residuals.values()), [])) > 1:
-        for key, label in (("mae_s", "MAE, s"), ("bias_s", "bias, s")):
-            series = {m: ([d["date"] for d in days], [d[key] for d in days]) for m, days in findings.residuals.items()}
-            figures.append(charts.line_chart(series, "day", label, f"{label.split(',')[0]} by eval day"))
-    page.section("Predictions and residuals", first, *figures, second, note=note)
 
 
 def add_ids(page: Page, findings: Findings) -> None:

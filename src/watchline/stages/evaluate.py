@@ -49,10 +49,11 @@ def main(argv: list[str] | None = None) -> None:
     history = read_split(paths.features / "table", window, "train", ["user_id", "video_id"])
     models = {name: load(paths.models / name, name) for name in names}
     predictions = {name: predict(models[name], name, table, columns.label, paths.out) for name in names}
-    train = read_split(paths.features / "table", window, "train")
-    sample = train.gather_every(-(-len(train) // config.train_rows))
-    for name in names:
-        predict(models[name], name, sample, columns.label, paths.out / "train")
+    for split in ("train", "finetune") if window.rows is None and window.finetune_days else ("train",):
+        rows = read_split(paths.features / "table", window, split)
+        sample = rows.gather_every(max(1, -(-len(rows) // config.train_rows)))
+        for name in names:
+            predict(models[name], name, sample, columns.label, paths.out / split)
     pit = {
         name: pit_coverage(*model.cumulative(table), INTERVAL_MASS)
         for name, model in models.items()
@@ -62,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
 
     slices = cut(table, history, columns.label, config)
     write_parquet(to_table(table["exposure_id"], slices), paths.out / "slices" / "eval.parquet")
-    result, details = measure(evaluation, slices[0], config, window), detail(evaluation, slices, config)
+    result, details = measure(evaluation, slices, config, window), detail(evaluation, config)
     write_json(paths.report / "metrics.json", result)
     build_page(result, details).write(paths.report / "index.html")
     for name, values in result["models"].items():

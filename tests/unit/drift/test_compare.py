@@ -8,7 +8,6 @@ from watchline.data.columns import Columns
 from watchline.drift.compare import (
     ColumnDrift,
     DriftConfig,
-    Findings,
     Plan,
     compare_features,
     evenly_spaced,
@@ -16,6 +15,7 @@ from watchline.drift.compare import (
     plan_columns,
     unseen_share,
 )
+from watchline.drift.findings import Findings
 
 SETTINGS = {
     "max_rows": 1000,
@@ -103,7 +103,7 @@ def test_markup_in_a_category_cannot_leave_evidentlys_script():
 def test_the_verdict_follows_the_share_and_the_target(num_drifted, target, status):
     columns = [ColumnDrift(str(i), "numeric", "psi", 0.1, 0.2, i < num_drifted) for i in range(10)]
     label = ColumnDrift("watch_time_s", "numeric", "psi", 0.1, 0.2, target)
-    findings = Findings(Plan([], [], [], {}), columns, label, {}, [], {}, {}, {}, {})
+    findings = Findings(Plan([], [], [], {}), columns, label, {}, [], {}, {}, {}, [], [], [], [])
     assert findings.judge(CONFIG)[0] == status
     assert f"{num_drifted} of 10 feature columns" in findings.judge(CONFIG)[1]
 
