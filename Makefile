@@ -14,7 +14,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup llm data repro test test-spark lint params flow leaderboard search reports ui bench lock clean
+.PHONY: help setup llm data repro test test-spark lint params flow daily backfill leaderboard search reports ui ui-down bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,12 @@ params: setup  ## compose params.yaml from conf/ (OVERRIDES="train.gr.width=128 
 flow: setup  ## run the line once as a Prefect flow (OVERRIDES=...), no server needed
 	@python -m pipelines run $(OVERRIDES)
 
+daily: setup  ## advance the window to the newest complete day, run the line, ask the gate (OVERRIDES=...)
+	@python -m pipelines daily $(OVERRIDES)
+
+backfill: setup  ## daily for a range of days (FIRST=2024-03-08 LAST=2024-03-14 OVERRIDES=...), what is recorded is skipped
+	@python -m pipelines backfill $(if $(FIRST),--first $(FIRST)) $(if $(LAST),--last $(LAST)) $(OVERRIDES)
+
 leaderboard: setup  ## methods x seeds side by side (DATA=PATH PROTOCOL=name OVERRIDES=...); without DATA on generated data
 	@python -m pipelines leaderboard $(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(DATA),--data '$(DATA)') $(OVERRIDES:%=-S %)
 
@@ -74,8 +80,11 @@ search: setup  ## settings of every method on a protocol's validation days, froz
 reports: setup  ## all pages anew from the outputs that are there, with the commit and hashes of the run
 	@PYTHONPATH=src python -m watchline.overview
 
-ui: setup  ## Prefect server, daily deployment and report server on 127.0.0.1, until Ctrl-C
+ui: setup  ## Prefect server, worker, scheduled deployments, report server on 127.0.0.1, until Ctrl-C or `make ui-down`
 	@python -m pipelines ui --port $(PORT) --reports-port $(REPORTS_PORT)
+
+ui-down:  ## stop what `make ui` started
+	@python -m pipelines ui-down
 
 bench: setup  ## measure GR and HD-PiSSA against plain references (two cores, ten minutes)
 	@python benchmarks/gr.py

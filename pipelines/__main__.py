@@ -1,4 +1,7 @@
-"""Command line of the flows: `python -m pipelines params|run|leaderboard|search|ui`. The Makefile's targets call it."""
+"""Command line of the flows: `python -m pipelines params|run|daily|backfill|leaderboard|search|ui|ui-down`.
+
+The Makefile's targets call it.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,17 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 ROOT = Path(__file__).resolve().parent.parent
+LINE_FLOWS = {
+    "run": "run the line once, any overrides, any target",
+    "daily": "the whole line on the newest complete day",
+    "backfill": "a range of days, oldest first",
+}
 
 
 def configure_environment(root: Path, api_port: int | None = None) -> None:
@@ -29,9 +41,10 @@ def main(argv: list[str] | None = None) -> int:
     """Parse the command line and run one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pipelines", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (("params", "compose params.yaml from conf/"), ("run", "run the line once as a flow")):
-        command = commands.add_parser(name, help=text)
-        command.add_argument("overrides", nargs="*", help="Hydra overrides, for example train.gr.width=128")
+    params = commands.add_parser("params", help="compose params.yaml from conf/")
+    params.add_argument("overrides", nargs="*", help="Hydra overrides, for example train.gr.width=128")
+    for name, text in LINE_FLOWS.items():
+        add_settings(commands.add_parser(name, help=text), name)
     board = commands.add_parser("leaderboard", help="methods x seeds of a protocol through DVC's experiment queue")
     search = commands.add_parser("search", help="settings of every method on a protocol's validation days")
     search.add_argument("--models", nargs="+", help="methods; none: all of conf/search.yaml")
@@ -42,20 +55,19 @@ def main(argv: list[str] | None = None) -> int:
         )
         each.add_argument("--data", help="log of the protocol's source, a folder or an archive")
         each.add_argument("-S", dest="overrides", action="append", default=[], help="Hydra override of every run")
-    ui = commands.add_parser("ui", help="Prefect server, daily deployment and report server")
+    ui = commands.add_parser("ui", help="Prefect server, worker, deployments and report server")
     ui.add_argument("--port", type=int, default=4200)
     ui.add_argument("--reports-port", type=int, default=4201)
+    commands.add_parser("ui-down", help="stop what `ui` started")
     arguments = parser.parse_args(argv)
 
-    configure_environment(ROOT, arguments.port if arguments.command == "ui" else None)
+    configure_environment(ROOT, arguments.port if arguments.command == "ui" else find_service(ROOT))
     if arguments.command == "params":
         from pipelines.params import compose_params
 
         print(f"composed {compose_params(ROOT, arguments.overrides).name} from conf/")
-    elif arguments.command == "run":
-        from pipelines.flow import watchline
-
-        return _status(lambda: watchline(overrides=arguments.overrides))
+    elif arguments.command in LINE_FLOWS:
+        return _status(lambda: run_flow(arguments))
     elif arguments.command == "leaderboard":
         from pipelines.leaderboard import leaderboard
 
@@ -65,11 +77,57 @@ def main(argv: list[str] | None = None) -> int:
 
         chosen = arguments.protocol, arguments.data, arguments.models, arguments.overrides, arguments.keep
         return _status(lambda: run_search(*chosen))
-    else:
-        from pipelines.ui import serve
+    elif arguments.command == "ui":
+        from pipelines.service import up
 
-        serve(ROOT, arguments.port, arguments.reports_port)
+        return _status(lambda: up(ROOT, arguments.port, arguments.reports_port))
+    else:
+        from pipelines.service import down
+
+        print("stopped" if down(ROOT) else "no service of this project runs")
     return 0
+
+
+def find_service(root: Path) -> int | None:
+    """Port of the project's service, where it runs: a flow of the command line is then seen there, with its reports."""
+    from pipelines.reports_server import REPORTS_URL
+    from pipelines.service import running
+
+    service = running(root)
+    if service is None:
+        return None
+    os.environ[REPORTS_URL] = service.reports
+    return int(service.ui.rsplit(":", 1)[1])
+
+
+def add_settings(command: argparse.ArgumentParser, name: str) -> None:
+    """Options of a flow's settings; what is not given keeps the default of its model."""
+    for key, field in settings_of(name).model_fields.items():
+        if key == "overrides":
+            command.add_argument(key, nargs="*", default=[], help=field.description)
+        elif field.annotation is bool:
+            command.add_argument(
+                f"--{key}", action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=field.description
+            )
+        elif key != "timeouts_s":  # a mapping: for the UI's form
+            option = "--" + key.replace("_", "-")
+            command.add_argument(option, dest=key, default=argparse.SUPPRESS, help=field.description)
+
+
+def settings_of(name: str) -> type[BaseModel]:
+    """The model of a flow's settings."""
+    from pipelines import settings
+
+    return getattr(settings, f"{name.capitalize()}Settings")
+
+
+def run_flow(arguments: argparse.Namespace) -> object:
+    """Run one of the line's flows with the settings that were given."""
+    from pipelines import flow
+
+    model = settings_of(arguments.command)
+    given = {key: value for key, value in vars(arguments).items() if key in model.model_fields}
+    return getattr(flow, arguments.command)(model(**given))
 
 
 def _status(run: Callable[[], object]) -> int:

@@ -1,64 +1,106 @@
-"""The line as a Prefect flow: compose params, then every stage of dvc.yaml as a task, then artifacts.
+"""The flows that run the line: `run` with any overrides, `daily` on the newest complete day, `backfill` on a range.
 
-No postponed annotations here: Prefect loads this file by its path and reads the types of the flow's parameters.
+dvc.yaml stays the only DAG: a flow walks its stages in order, each a task. No postponed annotations here: Prefect loads
+this file by its path and reads the types of the flows' parameters.
 """
 
-import json
-import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import date, timedelta
 from pathlib import Path
 
 from prefect import flow
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.artifacts import create_table_artifact
+from prefect.runtime import flow_run
 
-from pipelines.dag import stages_in_order
+from pipelines.experiments import finished
+from pipelines.line import Plan, identity_of, name_flow_run, newest_day, run_line, window_end
 from pipelines.params import compose_params
-from pipelines.stage import StageResult, reproduce
+from pipelines.settings import BackfillSettings, DailySettings, RunSettings, Settings
+from pipelines.stage import StageResult
+from pipelines.workspace import hold
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGE_TIMEOUT_S = 6 * 3600.0
-# Where the reports are served (`make ui` sets it); without a server the link opens the file.
-REPORTS_URL = "WATCHLINE_REPORTS_URL"
 
 
-@flow(name="watchline", log_prints=True)
-def watchline(
-    overrides: list[str] | None = None, root: Path = ROOT, stage_timeout_s: float = STAGE_TIMEOUT_S
-) -> list[StageResult]:
-    """Run the whole line in one workspace; a stage that DVC has cached is done at once.
+@flow(name="run", log_prints=True)
+def run(settings: RunSettings = RunSettings(), root: Path = ROOT) -> list[StageResult]:  # noqa: B008
+    """Run the line once, up to any stage and with any overrides; a stage that DVC has cached is done at once.
 
     Args:
-        overrides: Hydra overrides, for example train.gr.width=128 or ingest=kuairand
+        settings: what to run, and where its result goes
         root: project folder
-        stage_timeout_s: limit for one stage, seconds
     """
-    compose_params(root, overrides or [])
-    results = []
-    for stage in stages_in_order(root):
-        run = reproduce.with_options(name=stage, task_run_name=stage)
-        results.append(run(stage, root, stage_timeout_s))
-    publish(results, root)
+    plan = Plan("run", settings, settings.all_overrides, settings.target)
+    with held(root, "run", settings) as named:
+        return run_line(root, plan, named)
+
+
+@flow(name="daily", log_prints=True)
+def daily(settings: DailySettings = DailySettings(), root: Path = ROOT) -> list[StageResult]:  # noqa: B008
+    """Advance the window to the newest complete day of the source, run the whole line, ask the gate.
+
+    Args:
+        settings: overrides, and where the result goes
+        root: project folder
+    """
+    with held(root, "daily", settings) as named:
+        day = newest_day(root, settings.all_overrides)
+        return run_line(root, plan_of(settings, day), named)
+
+
+@flow(name="day", log_prints=True)
+def one_day(settings: BackfillSettings, day: date, root: Path) -> list[StageResult]:
+    """One day of a backfill, which holds the workspace: the run that `daily` would have made on that day."""
+    return run_line(root, plan_of(settings, day), lambda _: None)
+
+
+@flow(name="backfill", log_prints=True)
+def backfill(settings: BackfillSettings = BackfillSettings(), root: Path = ROOT) -> dict[str, str]:  # noqa: B008
+    """Run a range of days in order. Days that are recorded are skipped, so that a repeat goes on where one ended.
+
+    Args:
+        settings: the range, overrides, and where the results go
+        root: project folder
+    """
+    with held(root, "backfill", settings) as named:
+        days = days_of(root, settings)
+        name = f"backfill-{days[0]}-to-{days[-1]}-{settings.experiment}"
+        named(name)
+        name_flow_run(name)
+        results = {}
+        for day in days:
+            results[str(day)] = "recorded before" if not settings.redo and is_recorded(root, settings, day) else "ran"
+            print(f"{day}: {results[str(day)]}")
+            if results[str(day)] == "ran":
+                one_day(settings, day, root)
+        table = [{"window ends": day, "result": result} for day, result in results.items()]
+        create_table_artifact(key="days", table=table, description=name)
     return results
 
 
-def publish(results: list[StageResult], root: Path) -> None:
-    """Table artifacts of stages and metrics, and a link to the index page."""
-    create_table_artifact(
-        key="stages",
-        table=[
-            {"stage": r.stage, "result": "cached" if r.cached else "ran", "seconds": round(r.seconds, 1)}
-            for r in results
-        ],
-        description="Stages of this run",
-    )
-    create_table_artifact(key="metrics", table=model_metrics(root), description="Models on the eval days")
-    index = os.environ.get(REPORTS_URL) or (root / "reports").as_uri()
-    create_link_artifact(key="reports", link=f"{index}/index.html", link_text="Reports of this run")
+def held(root: Path, kind: str, settings: Settings) -> AbstractContextManager[Callable[[str], None]]:
+    """The workspace, held in the name of the present flow run."""
+    keep_files = settings.record == "workspace"
+    return hold(root, f"{kind} {flow_run.name}", settings.wait_s, print, keep_files, str(flow_run.id))
 
 
-def model_metrics(root: Path) -> list[dict[str, object]]:
-    """One row a model from reports/evaluate/metrics.json: its name and its scalar metrics."""
-    values = json.loads((root / "reports/evaluate/metrics.json").read_text())
-    return [
-        {"model": name, **{key: value for key, value in metrics.items() if isinstance(value, int | float)}}
-        for name, metrics in values["models"].items()
-    ]
+def plan_of(settings: DailySettings, day: date) -> Plan:
+    """The run of one day, the same for `daily` and `backfill`."""
+    return Plan("daily", settings, [*settings.all_overrides, window_end(day)], gate=settings.gate)
+
+
+def days_of(root: Path, settings: BackfillSettings) -> list[date]:
+    """The days of a backfill, oldest first; raises ValueError where the first is after the newest complete one."""
+    last = settings.last or newest_day(root, settings.all_overrides)
+    first = settings.first or last - timedelta(days=settings.days - 1)
+    if first > last:
+        raise ValueError(f"first {first} is after the newest complete day of the source, {last}")
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def is_recorded(root: Path, settings: DailySettings, day: date) -> bool:
+    """Whether there is a result of that day with the present code and parameters."""
+    plan = plan_of(settings, day)
+    params = compose_params(root, plan.overrides, root / "runs/workspace/params.yaml")
+    return identity_of(root, plan, params).name in finished(root)

@@ -27,7 +27,7 @@ def experiments(root: Path, config: LeaderboardConfig, plan: dict[str, Any], dat
     Raises FileNotFoundError for data that is not there.
     """
     shared = [f"models=[{','.join(config.models)}]", *plan["overrides"], *data_override(data)]
-    mark = mark_of([_code(root), shared], data)
+    mark = mark_of([code_of(root), shared], data)
     return [
         Experiment(
             seed,
@@ -54,7 +54,7 @@ def mark_of(parts: list[Any], data: str | None) -> str:
     return hashlib.blake2b(json.dumps(stamped).encode(), digest_size=5).hexdigest()
 
 
-def _code(root: Path) -> list[str]:
+def code_of(root: Path) -> list[str]:
     """What a queued experiment would run: the commit, and changes of tracked files (params.yaml is composed anew)."""
     ours = ["--", ".", ":!dvc.lock", ":!params.yaml"]
     return [

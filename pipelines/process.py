@@ -20,6 +20,7 @@ import psutil
 
 GRACE_S = 20.0
 _POLL_S = 0.5
+_LOOK_S = 1.0
 
 
 class CommandTimeoutError(RuntimeError):
@@ -28,11 +29,32 @@ class CommandTimeoutError(RuntimeError):
 
 @dataclass(frozen=True)
 class Completed:
-    """What a finished command left: its exit status, its lines (stdout and stderr in order) and its duration."""
+    """What a finished command left: its exit status, its lines (stdout and stderr in order), its cost."""
 
     returncode: int
     lines: list[str]
     seconds: float
+    peak_bytes: int  # largest sum of resident sizes over the process tree, seen once a second
+
+
+class _Memory:
+    """Peak of the resident memory of a process tree; pages that processes share count for each of them."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid, self.peak_bytes, self.next_look = pid, 0, 0.0
+
+    def look(self) -> None:
+        """Measure, unless it was done within the last second."""
+        if time.monotonic() < self.next_look:
+            return
+        total = 0
+        with contextlib.suppress(psutil.NoSuchProcess):
+            root = psutil.Process(self.pid)
+            for process in (root, *root.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    total += process.memory_info().rss
+        self.peak_bytes = max(self.peak_bytes, total)
+        self.next_look = time.monotonic() + _LOOK_S
 
 
 def run_lines(
@@ -52,11 +74,12 @@ def run_lines(
         start_new_session=True,
     )
     lines: list[str] = []
+    memory = _Memory(process.pid)
     try:
-        for line in _read_lines(process, started + timeout_s):
+        for line in _read_lines(process, started + timeout_s, memory):
             lines.append(line)
             on_line(line)
-        return Completed(process.wait(), lines, time.monotonic() - started)
+        return Completed(process.wait(), lines, time.monotonic() - started, memory.peak_bytes)
     except BaseException:
         stop_tree(process.pid, grace_s)
         process.wait()
@@ -66,13 +89,14 @@ def run_lines(
         process.stdout.close()
 
 
-def _read_lines(process: subprocess.Popen[bytes], deadline: float):  # type: ignore[no-untyped-def]
+def _read_lines(process: subprocess.Popen[bytes], deadline: float, memory: _Memory):  # type: ignore[no-untyped-def]
     """Yield decoded lines until the pipe closes; progress bars' carriage returns end a line too."""
     assert process.stdout is not None
     buffer = b""
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while True:
+            memory.look()
             if time.monotonic() > deadline:
                 raise CommandTimeoutError(f"{process.args!r} was stopped: it ran past its time limit")
             if not selector.select(_POLL_S):

@@ -251,3 +251,12 @@ def test_a_source_that_fills_few_columns_gives_whole_tables(folder, monkeypatch)
         "filled": False,
         "null_share": 1.0,
     }
+
+
+def test_the_newest_complete_day_is_printed_and_nothing_written(raw, folder, capsys):
+    (folder / "params.yaml").write_text(
+        yaml.safe_dump({"ingest": {"source": "kuairand", "path": "raw"}, "window": KUAIRAND_WINDOW})
+    )
+    ingest.main(["--raw", "raw", *ARGUMENTS, "--newest-day"])
+    assert capsys.readouterr().out.splitlines()[-1] == "2022-04-29"
+    assert not (folder / "data").exists() and not (folder / "reports").exists()

@@ -1,6 +1,8 @@
 """Raw logs of one source into the canonical tables, a file per local day.
 
 PYTHONPATH=src python -m watchline.stages.ingest --raw PATH --out data/ingest --report reports/ingest
+
+With --newest-day it writes nothing and prints the newest complete day of the source.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 import polars as pl
 
 from watchline.config import Config, ConfigError, load_section, parse
+from watchline.data.complete_days import newest_complete_day
 from watchline.data.day_cache import DayCache, code_digest
 from watchline.data.day_changes import describe_changes, note_days
 from watchline.data.schema import USERS, VIDEOS
@@ -74,8 +77,13 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("raw", "out", "report"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--newest-day", action="store_true", help="print the source's newest complete day, no more")
     paths = parser.parse_args(argv)
     name, config = load_ingest()
+    if paths.newest_day:
+        cache = DayCache(CACHE, code_digest("data"))
+        print(newest_complete_day(read_tables(name, config, paths.raw, cache)))
+        return
     window: Window = load_section(Window, "window")
     cache = DayCache(CACHE, code_digest("data"))
     ingested = ingest(name, config, paths.raw, window, paths.out, cache)

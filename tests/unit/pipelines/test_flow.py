@@ -1,106 +1,133 @@
-"""The flow runs whatever dvc.yaml says, on a small project of its own, with real DVC and a real Prefect API."""
+"""A run of whatever dvc.yaml says, on a small project of its own, with real DVC and a real Prefect API."""
 
-import json
-import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
 from pipelines.dag import stages_in_order
-from pipelines.params import compose_params
+from pipelines.experiments import finished
+from pipelines.git_command import git
+from pipelines.settings import RunSettings
+from tests.helpers.daily_project import git_status, make_project
 
-DVC_YAML = """
-stages:
-  second:
-    cmd: python -c "import shutil; shutil.copy('first.txt', 'second.txt')"
-    deps: [first.txt]
-    outs: [second.txt]
-  first:
-    cmd: echo making first && echo ${first.text} > first.txt
-    params: [first]
-    outs: [first.txt]
-  fan:
-    matrix: {item: "${items}"}
-    cmd: mkdir -p fan && echo ${item.item} > fan/${item.item}
-    deps: [second.txt]
-    outs: ["fan/${item.item}"]
-"""
-METRICS = {"models": {"gr": {"mae_s": 1.5, "decile": [1, 2]}, "lightgbm": {"mae_s": 2.0}}}
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("template") / "project"
-    (root / "conf").mkdir(parents=True)
-    (root / "conf/config.yaml").write_text("first: {text: hello}\nitems: [a, b]\n")
-    (root / "dvc.yaml").write_text(DVC_YAML)
-    (root / "reports/evaluate").mkdir(parents=True)
-    (root / "reports/evaluate/metrics.json").write_text(json.dumps(METRICS))
-    (root / ".gitignore").write_text("*.txt\nfan\n")
-    for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):
-        subprocess.run(command, cwd=root, check=True)
-    compose_params(root)
-    return root
+STAGES = ["ingest", "train@gr", "evaluate", "report"]
 
 
 @pytest.fixture
-def project(template: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(template, tmp_path / "project"))
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "where").mkdir()
+    monkeypatch.setenv("WHERE", str(tmp_path / "where"))
+    return make_project(tmp_path / "project", "2024-03-01")
 
 
-def test_order_follows_dependencies_not_the_file(project):
-    assert stages_in_order(project) == ["first", "second", "fan@a", "fan@b"]
+def ran(project: Path) -> list[str]:
+    return [line.split()[0] for line in (project.parent / "where/ran").read_text().splitlines()]
 
 
-def test_a_run_makes_every_stage_and_a_second_finds_all_cached(project, prefect_api):
-    from pipelines.flow import watchline
+def answers(kind: str, **filters):
+    """What the Prefect API has of a kind, newest first."""
+    from prefect.client.orchestration import get_client
 
-    first = watchline(root=project)
-    assert [result.stage for result in first] == ["first", "second", "fan@a", "fan@b"]
-    assert not any(result.cached for result in first)
-    assert (project / "second.txt").read_text() == "hello\n"
-    assert all(result.cached for result in watchline(root=project))
+    with get_client(sync_client=True) as client:
+        return getattr(client, f"read_{kind}")(**filters)
 
 
-def test_overrides_rerun_only_what_they_touch(project, prefect_api):
-    from pipelines.flow import watchline
+def artifacts_of(flow_run) -> dict:
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-    watchline(root=project)
-    again = watchline(overrides=["first.text=bye"], root=project)
-    assert (project / "second.txt").read_text() == "bye\n"
-    assert [result.stage for result in again if not result.cached] == ["first", "second", "fan@a", "fan@b"]
+    only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run.id]))
+    return {artifact.key: artifact for artifact in answers("artifacts", artifact_filter=only)}
 
 
-def test_a_failing_stage_ends_the_flow_with_its_last_lines_and_is_not_repeated(project, prefect_api):
-    from pipelines.flow import watchline
+def newest_run():
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    return answers("flow_runs", sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1)[0]
+
+
+def test_order_follows_dependencies_and_a_target_leaves_out_what_comes_after(project):
+    written = (project / "dvc.yaml").read_text()
+    first, report = written.split("  report:")
+    (project / "dvc.yaml").write_text(first.replace("stages:", f"stages:\n  report:{report}"))
+    assert stages_in_order(project) == STAGES
+    assert stages_in_order(project, "train") == ["ingest", "train@gr"]
+    with pytest.raises(ValueError, match="no stage 'drift'; there are report, ingest"):
+        stages_in_order(project, "drift")
+
+
+def test_a_run_is_named_shown_and_recorded_and_a_second_finds_all_cached(project, prefect_api):
+    from pipelines.flow import run
+
+    settings = RunSettings(overrides=["train.scale=2"])
+    first = run(settings, project)
+    assert [each.stage for each in first] == STAGES and not any(each.cached for each in first)
+    assert first[0].rows == 1 and all(each.peak_bytes > 1e6 for each in first)
+    assert all(each.cached for each in run(settings, project)) and ran(project) == [
+        "ingest",
+        "train",
+        "evaluate",
+        "report",
+    ]
+    assert git_status(project) == ""
+
+    flow_run = newest_run()
+    assert flow_run.name.startswith("run-2024-03-01-default-")
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    tasks = answers("task_runs", flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run.id])))
+    assert {task.name: task.state.name for task in tasks} == dict.fromkeys(STAGES, "Cached")
+    found = artifacts_of(flow_run)
+    assert set(found) == {"stages", "metrics", "hashes", "run", "reports"}
+    assert '"rows": 1' in found["stages"].data and '"result": "cached"' in found["stages"].data
+    head = git(project, "rev-parse", "HEAD").strip()
+    assert head in found["run"].data and "`train.scale=2`" in found["run"].data
+    assert "models/gr" in found["hashes"].data
+
+    assert "scale: 2" in git(project, "show", f"{finished(project)[flow_run.name]}:params.yaml")
+    log = (project / f"runs/logs/{flow_run.name}.log").read_text()
+    assert log.count("Running stage 'ingest':") == 1 and f"{flow_run.name}: commit {head}" in log
+
+
+def test_a_failing_stage_ends_the_run_with_its_last_lines_and_is_not_repeated(project, prefect_api):
+    from pipelines.flow import run
     from pipelines.stage import StageError
 
-    broken = DVC_YAML.replace(
-        "shutil.copy", "print('no', 'such', 'luck'); open('tries', 'a').write('x'); 1 / 0 or shutil.copy"
-    )
-    (project / "dvc.yaml").write_text(broken)
-    with pytest.raises(StageError, match=r"(?s)stage second failed.*no such luck.*ZeroDivisionError"):
-        watchline(root=project)
-    assert (project / "tries").read_text() == "x"
+    (project.parent / "where/broken").touch()
+    with pytest.raises(StageError, match=r"(?s)stage train@gr failed.*no such luck"):
+        run(RunSettings(), project)
+    assert ran(project) == ["ingest", "train"] and git_status(project) == ""
+    assert "**failed**: stage train@gr failed" in artifacts_of(newest_run())["run"].data
 
 
-def test_a_workspace_that_is_held_is_waited_for(project, prefect_api, monkeypatch):
-    """The first attempt meets the lock that a running stage holds; the retry finds the workspace free."""
-    from pipelines import stage as module
+def test_a_workspace_that_another_command_holds_is_waited_for(project, prefect_api):
+    """The first attempt meets the lock of a running stage; the retry finds the workspace free and the stage done."""
+    from pipelines.stage import run_stage
 
-    slow = DVC_YAML.replace("echo making first", "echo making first && sleep 4")
-    (project / "dvc.yaml").write_text(slow)
-    holder = subprocess.Popen(["dvc", "repro", "first"], cwd=project, stdout=subprocess.PIPE, text=True)
+    (project.parent / "where/slow").touch()
+    holder = subprocess.Popen(["dvc", "repro", "train"], cwd=project, stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
-    while "Running stage" not in holder.stdout.readline():
+    while "Running stage 'train" not in holder.stdout.readline():
         pass
-    result = module.reproduce.with_options(retry_delay_seconds=3)("first", project, 60.0)
+    threading.Timer(4, (project.parent / "where/slow").unlink).start()
+    result = run_stage("train@gr", project, 60.0, retry_delay_seconds=[4, 4, 4])
     holder.wait()
-    assert result.cached
+    assert result.cached and ran(project) == ["ingest", "train"]
+
+
+def test_a_stage_whose_process_was_killed_from_outside_runs_again(project, prefect_api):
+    from pipelines.stage import run_stage
+
+    once = "import os\nif not os.path.exists('killed'):\n    open('killed', 'w').close()\n    os.kill(os.getpid(), 9)\n"
+    (project / "line.py").write_text(once + (project / "line.py").read_text())
+    result = run_stage("ingest", project, 60.0, retry_delay_seconds=[0])
+    assert not result.cached and ran(project) == ["ingest"]
 
 
 def test_metric_rows_hold_the_scalars_of_every_model(project):
-    from pipelines.flow import model_metrics
+    from pipelines.artifacts import model_metrics
 
-    assert model_metrics(project) == [{"model": "gr", "mae_s": 1.5}, {"model": "lightgbm", "mae_s": 2.0}]
+    (project / "reports/evaluate").mkdir(parents=True)
+    (project / "reports/evaluate/metrics.json").write_text('{"models": {"gr": {"mae_s": 1.5, "decile": [1, 2]}}}')
+    assert model_metrics(project) == [{"model": "gr", "mae_s": 1.5}]

@@ -66,3 +66,13 @@ def test_a_grandchild_holding_the_pipe_does_not_hold_the_run(tmp_path: Path):
     done = run_lines([sys.executable, "-c", code], tmp_path, lambda _: None, 30)
     assert done.lines == ["done"]
     assert time.monotonic() - started < 10
+
+
+def test_the_peak_is_that_of_all_processes_together(tmp_path):
+    """A parent and a child in a session of its own hold 60 MB each."""
+    held = "import time; held = bytearray(60_000_000); time.sleep(2.5)"
+    code = (
+        f"import subprocess, sys\nchild = subprocess.Popen([sys.executable, '-c', {held!r}], start_new_session=True)\n"
+    )
+    done = run_lines([sys.executable, "-c", f"{code}{held}; child.wait()"], tmp_path, lambda _: None, 60)
+    assert 120e6 < done.peak_bytes < 240e6

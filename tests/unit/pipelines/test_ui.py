@@ -1,5 +1,6 @@
-"""The service: a daily schedule, a cancel through the API that leaves no process, one stop that ends everything."""
+"""The service: deployments with schedules, one per project, a cancel that leaves no process, one stop for it all."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -12,6 +13,10 @@ import httpx
 import psutil
 import pytest
 
+from pipelines.service import down, running
+from pipelines.workspace import holder
+from tests.helpers.daily_project import git_status
+
 ROOT = Path(__file__).resolve().parents[3]
 SLEEP = "time.sleep(601)"
 SERVE = """
@@ -20,9 +25,10 @@ from pathlib import Path
 from pipelines.__main__ import configure_environment
 root, port, reports_port = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 configure_environment(root, port)
-from pipelines.ui import serve
-serve(root, port, reports_port)
+from pipelines.service import up
+up(root, port, reports_port)
 """
+COMMAND = [sys.executable, "-c", SERVE]
 
 
 def free_port() -> int:
@@ -41,10 +47,12 @@ def wait_for(condition, seconds: float, what: str):
     pytest.fail(f"waited {seconds:.0f} s for {what}")
 
 
-def sleepers(mark: str) -> list[psutil.Process]:
+def sleeping(project: Path) -> list[psutil.Process]:
+    """The stage's innermost process, where it runs."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if mark in " ".join(process.info["cmdline"] or []):
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        command = process.info["cmdline"] or [""]
+        if command[0] == "python" and SLEEP in command[-1] and process.info["cwd"] == str(project) and lives(process):
             found.append(process)
     return found
 
@@ -56,46 +64,77 @@ def slow_project(tmp_path: Path) -> Path:
     (root / "conf").mkdir(parents=True)
     (root / "reports").mkdir()
     (root / "reports/index.html").write_text("<h1>index</h1>")
-    (root / "conf/config.yaml").write_text("only: {}\n")
+    (root / "conf/config.yaml").write_text("window: {end: '2024-03-14'}\n")
+    (root / "params.yaml").write_text("window: {end: '2024-03-14'}\n")
+    (root / ".gitignore").write_text("/.prefect\n/reports\n/runs\n")
     (root / "dvc.yaml").write_text(f"stages:\n  only:\n    cmd: setsid --wait python -c 'import time; {SLEEP}'\n")
-    for command in (["git", "init", "-q"], [str(Path(sys.executable).parent / "dvc"), "init", "-q"]):
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for command in (
+        ["git", "init", "-q"],
+        ["dvc", "init", "-q"],
+        [*git, "add", "-A"],
+        [*git, "commit", "-qm", "start"],
+    ):
         subprocess.run(command, cwd=root, check=True)
     return root
 
 
 @pytest.fixture
-def service(slow_project: Path):
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "service.log"
+
+
+@pytest.fixture
+def service(slow_project: Path, log: Path):
     port, reports_port = free_port(), free_port()
-    process = subprocess.Popen([sys.executable, "-c", SERVE, str(slow_project), str(port), str(reports_port)], cwd=ROOT)
+    process = subprocess.Popen(
+        [*COMMAND, str(slow_project), str(port), str(reports_port)], cwd=ROOT, stdout=log.open("w")
+    )
     yield process, f"http://127.0.0.1:{port}/api", f"http://127.0.0.1:{reports_port}"
     process.send_signal(signal.SIGTERM)
     process.wait(timeout=60)
 
 
 @pytest.mark.slow
-def test_a_deployed_run_is_cancelled_without_leaving_a_process(service, slow_project):
+@pytest.mark.timeout(900)
+def test_one_command_up_a_second_finds_it_a_cancel_leaves_nothing_one_command_down(service, slow_project, log):
     process, api, reports = service
-    name = f"{api}/deployments/name/watchline/daily"
-    deployment = wait_for(lambda: answer(name), 90, "the deployment")
-    assert [schedule["schedule"]["cron"] for schedule in deployment["schedules"]] == ["0 5 * * *"]
-    wait_for(lambda: answer(f"{api}/deployments/name/leaderboard/on-demand"), 60, "the leaderboard's deployment")
+    wait_for(lambda: running(slow_project), 240, "the service")
+    names = ["run", "daily", "backfill", "leaderboard", "search"]
+    deployments = {name: answer(f"{api}/deployments/name/{name}/{name}") for name in names}
+    assert all(deployment and deployment["schedules"] for deployment in deployments.values())
+    (schedule,) = deployments["daily"]["schedules"]
+    assert schedule["active"] and schedule["schedule"]["cron"] == "0 5 * * *"
+    second = subprocess.run([*COMMAND, str(slow_project), "1", "1"], cwd=ROOT, capture_output=True, text=True)
+    assert second.returncode == 0 and f"runs already\nPrefect UI  {api.removesuffix('/api')}" in second.stdout
+    assert not git_status(slow_project)
     with urllib.request.urlopen(f"{reports}/index.html") as page:
         assert page.read() == b"<h1>index</h1>"
 
     planned = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
     wait_for(lambda: httpx.post(f"{api}/flow_runs/filter", json=planned).json(), 60, "the scheduled runs")
 
-    run = httpx.post(f"{api}/deployments/{deployment['id']}/create_flow_run", json={}).json()
-    wait_for(lambda: sleepers(SLEEP), 90, "the stage to start")
+    run = httpx.post(f"{api}/deployments/{deployments['run']['id']}/create_flow_run", json={}).json()
+    (lost,) = wait_for(lambda: sleeping(slow_project), 120, "the stage to start")
+    killed = holder(slow_project)
+    assert killed is not None and killed.flow_run == run["id"]
+    os.kill(killed.pid, signal.SIGKILL)
+    wait_for(lambda: not lives(lost), 30, "what the killed run left to end")
+    wait_for(lambda: sleeping(slow_project), 180, "the run to be started again")
     state = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
     httpx.post(f"{api}/flow_runs/{run['id']}/set_state", json=state).raise_for_status()
-    wait_for(lambda: not sleepers(SLEEP), 30, "the stage's processes to end")
+    wait_for(lambda: not sleeping(slow_project), 10, "the stage's processes to end")
     wait_for(
         lambda: httpx.get(f"{api}/flow_runs/{run['id']}").json()["state_type"] == "CANCELLED", 60, "the cancelled state"
     )
 
+    worker = next(each for each in psutil.Process(process.pid).children() if "worker" in each.cmdline())
+    worker.kill()
+    wait_for(lambda: "worker ended with status -9" in log.read_text(), 30, "the worker's end to be noticed")
+    wait_for(lambda: len(psutil.Process(process.pid).children()) == 2, 30, "the worker to be started again")
+
     tree = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGTERM)
+    assert down(slow_project) and not down(slow_project)
     process.wait(timeout=60)
     wait_for(lambda: not any(lives(child) for child in tree), 15, "the server's processes to end")
 

@@ -1,0 +1,87 @@
+"""What a flow can be told: typed, checked, and the forms of the UI. Choices are read from dvc.yaml and conf/."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_ROOT = Path(__file__).resolve().parent.parent
+NO_EXPERIMENT = "none"
+ALL = "all"
+Stage = Literal[tuple(yaml.safe_load((_ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"])]  # type: ignore[valid-type]
+Experiment = Literal[  # type: ignore[valid-type]
+    (NO_EXPERIMENT, *sorted(path.stem for path in (_ROOT / "conf/experiment").glob("*.yaml")))
+]
+Target = Literal[(ALL, *Stage.__args__)]  # type: ignore[valid-type,attr-defined]
+Record = Literal["experiment", "branch", "workspace"]
+_PUSH = "Push outputs to the default DVC remote and the record to the git remote origin, where there are such remotes"
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    """What every run of the line can be told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    experiment: Experiment = Field(default=NO_EXPERIMENT, description="Named set of overrides from conf/experiment")
+    overrides: list[str] = Field(
+        default=[], description="Hydra overrides, one each, for example train.gr.width=128 or ingest=kuairand"
+    )
+    record: Record = Field(
+        default="experiment",
+        description="Where the result goes: a DVC experiment (git stays clean); the experiment and a commit on the "
+        "branch below; or params.yaml and dvc.lock of the workspace, as dvc repro leaves them",
+    )
+    branch: str = Field(default="watchline-runs", description="Branch for `record: branch`; it is never checked out")
+    push: bool = Field(default=False, description=_PUSH)
+    stage_timeout_s: Seconds = Field(default=6 * 3600, description="Limit for one stage, seconds")
+    timeouts_s: dict[Stage, Seconds] = Field(default={}, description="Other limits, by stage, seconds")
+    wait_s: float = Field(
+        default=6 * 3600, ge=0, description="How long to wait for another run that holds the workspace, seconds"
+    )
+
+    def timeout_of(self, stage: str) -> float:
+        """Limit in seconds of a stage (an item of a matrix has its stage's)."""
+        return self.timeouts_s.get(stage.split("@")[0], self.stage_timeout_s)
+
+    @property
+    def all_overrides(self) -> list[str]:
+        """The experiment's override, then the others."""
+        named = [] if self.experiment == NO_EXPERIMENT else [f"experiment={self.experiment}"]
+        return [*named, *self.overrides]
+
+
+class RunSettings(Settings):
+    """One run with any overrides."""
+
+    target: Target = Field(default=ALL, description="Last stage to run, with what it depends on; all: the whole line")
+
+
+class DailySettings(Settings):
+    """The whole line on the window that ends with the newest complete day."""
+
+    push: bool = Field(default=True, description=_PUSH)
+    gate: bool = Field(default=True, description="Ask the gate about the new model at the end")
+
+
+class BackfillSettings(DailySettings):
+    """The days from `first` to `last`, or the last `days` complete days of the source, oldest first."""
+
+    first: date | None = Field(default=None, description="First window.end; none: counted back by `days`")
+    last: date | None = Field(default=None, description="Last window.end; none: the newest complete day of the source")
+    days: int = Field(default=7, ge=1, le=3660, description="How many days up to `last`, where `first` is none")
+    redo: bool = Field(
+        default=False, description="Run days again that are recorded; DVC still skips stages with the same inputs"
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> BackfillSettings:
+        if self.first and self.last and self.first > self.last:
+            raise ValueError(f"first {self.first} is after last {self.last}")
+        if self.record == "workspace":
+            raise ValueError("record: workspace keeps one day only; choose experiment or branch")
+        return self

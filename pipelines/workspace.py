@@ -1,0 +1,188 @@
+"""One run per workspace, and a workspace that a run leaves as git knew it.
+
+A run composes params.yaml and DVC writes dvc.lock: both are what git tracks. What they were is kept aside while a run
+holds the workspace and put back at its end; where the run was killed, the next holder puts it back, after it has ended
+what the dead run left running (every command of a run has its mark in the environment, ranks of torchrun too).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from pipelines.git_command import git
+from pipelines.process import stop_tree
+
+RUN_MARK = "WATCHLINE_RUN"  # in the environment of every command of a run
+TRACKED = ("params.yaml", "dvc.lock")
+_POLL_S = 2.0
+_INDEX = "index.txt"
+
+
+class WorkspaceHeldError(RuntimeError):
+    """Another run holds this workspace; the message says which."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a workspace."""
+
+    run: str  # name of the flow run
+    pid: int
+    started: str  # UTC, for people: nothing is decided by it
+    flow_run: str = ""  # its id in Prefect
+
+    def __str__(self) -> str:
+        return f"{self.run} (process {self.pid}, since {self.started})"
+
+
+@contextlib.contextmanager
+def hold(
+    root: Path, run: str, wait_s: float, say: Callable[[str], None], keep_files: bool = False, flow_run: str = ""
+) -> Iterator[Callable[[str], None]]:
+    """Hold the workspace `root` in the name of `run`; on the way out params.yaml and dvc.lock are as they were.
+
+    With `keep_files` they stay as the run made them. Gives a function that changes the holder's name. Waits up to
+    `wait_s` for another run, saying which. The kernel frees the lock of a process that died. Raises WorkspaceHeldError.
+    """
+    folder = root / "runs/workspace"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as file:
+        _wait_for(file, wait_s, say)
+        _recover(root, folder, file, say)
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+
+        def name(run: str) -> None:
+            file.truncate(0)
+            file.write(json.dumps(asdict(Holder(run, os.getpid(), started, flow_run))))
+            file.flush()
+
+        name(run)
+        _keep_aside(root, folder / "before")
+        os.environ[RUN_MARK] = _mark(os.getpid(), folder)
+        try:
+            yield name
+        finally:
+            del os.environ[RUN_MARK]
+            if keep_files:
+                shutil.rmtree(folder / "before")
+            else:
+                _put_back(root, folder / "before")
+            file.truncate(0)
+
+
+def holder(root: Path) -> Holder | None:
+    """Who holds the workspace now; None where nobody does."""
+    path = root / "runs/workspace/lock"
+    if not path.is_file():
+        return None
+    with path.open("r+") as file:
+        if _try_lock(file):
+            return None
+        return _read_holder(file)
+
+
+def recover(root: Path, say: Callable[[str], None]) -> Holder | None:
+    """End what a holder that died left running, and put its files back; returns it, None where there is none."""
+    folder = root / "runs/workspace"
+    if not (folder / "lock").is_file():
+        return None
+    with (folder / "lock").open("r+") as file:
+        if not _try_lock(file):
+            return None
+        dead = _read_holder(file)
+        _recover(root, folder, file, say)
+        file.truncate(0)
+        return dead
+
+
+def _wait_for(file, wait_s: float, say: Callable[[str], None]) -> None:  # type: ignore[no-untyped-def]
+    deadline, told = time.monotonic() + wait_s, None
+    while not _try_lock(file):
+        other = _read_holder(file)
+        if time.monotonic() >= deadline:
+            raise WorkspaceHeldError(
+                f"the workspace is held by {other or 'a run that just began'}; waited {wait_s:.0f} s. "
+                "Wait for it or cancel it, then start this one again"
+            )
+        if other is not None and other != told:
+            say(f"waiting for {other}, which holds the workspace")
+            told = other
+        time.sleep(min(_POLL_S, max(0.05, deadline - time.monotonic())))
+
+
+def _try_lock(file) -> bool:  # type: ignore[no-untyped-def]
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _read_holder(file) -> Holder | None:  # type: ignore[no-untyped-def]
+    file.seek(0)
+    try:
+        return Holder(**json.loads(file.read()))
+    except (ValueError, TypeError):  # between its lock and its name, or cut off by a full disk
+        return None
+
+
+def _recover(root: Path, folder: Path, file, say: Callable[[str], None]) -> None:  # type: ignore[no-untyped-def]
+    """End what a dead holder left running, and put back what it had kept aside."""
+    dead = _read_holder(file)
+    if dead is not None:
+        say(f"{dead} ended without giving the workspace back")
+        for process in _marked(_mark(dead.pid, folder)):
+            say(f"ending process {process.pid} that it left")
+            stop_tree(process.pid)
+    if (folder / "before" / _INDEX).is_file():
+        _put_back(root, folder / "before")
+
+
+def _mark(pid: int, folder: Path) -> str:
+    return f"{folder.resolve()} {pid}"
+
+
+def _marked(mark: str) -> list[psutil.Process]:
+    """Processes with the mark of a run, this one left out."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(RUN_MARK) == mark:
+                found.append(process)
+    return found
+
+
+def _keep_aside(root: Path, place: Path) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    for name in TRACKED:
+        if (root / name).is_file():
+            shutil.copy2(root / name, place / name)
+    index = git(root, "ls-files", "--stage", "--", *TRACKED)
+    (place / "partial").write_text(index, encoding="utf-8")
+    (place / "partial").rename(place / _INDEX)  # from now on it is whole
+
+
+def _put_back(root: Path, place: Path) -> None:
+    for name in TRACKED:
+        if (place / name).is_file():
+            shutil.copy2(place / name, root / f"{name}.partial")
+            (root / f"{name}.partial").rename(root / name)
+        else:
+            (root / name).unlink(missing_ok=True)
+    lines = (place / _INDEX).read_text(encoding="utf-8")
+    staged = {line.split("\t")[1] for line in lines.splitlines()}
+    removed = "".join(f"0 {'0' * 40}\t{name}\n" for name in TRACKED if name not in staged)
+    git(root, "update-index", "--index-info", stdin=removed + lines)
+    shutil.rmtree(place)

@@ -1,0 +1,61 @@
+"""The forms of the UI: descriptions, choices of the real line, and what is refused."""
+
+from datetime import date
+
+import pytest
+import yaml
+
+from pipelines.flow import ROOT, backfill, daily, run
+from pipelines.settings import BackfillSettings, RunSettings
+
+
+@pytest.mark.parametrize("flow", [run, daily, backfill])
+def test_every_field_of_a_form_has_a_description(flow):
+    from prefect.utilities.callables import parameter_schema
+
+    schema = parameter_schema(flow)
+    fields = schema.definitions[f"{flow.name.capitalize()}Settings"]["properties"]
+    assert fields and not [name for name, field in fields.items() if not field.get("description")]
+    assert schema.properties["settings"]["description"] and schema.properties["root"]["description"]
+
+
+def test_choices_are_the_stages_of_dvc_yaml_and_the_experiments_of_conf():
+    fields = RunSettings.model_json_schema()["properties"]
+    stages = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+    assert fields["target"]["enum"] == ["all", *stages]
+    presets = sorted(path.stem for path in (ROOT / "conf/experiment").glob("*.yaml"))
+    assert fields["experiment"]["enum"] == ["none", *presets]
+    assert fields["record"]["enum"] == ["experiment", "branch", "workspace"]
+
+
+def test_limits_are_by_stage_and_the_experiment_comes_before_the_overrides():
+    settings = RunSettings(experiment="gr_paper", overrides=["a=1"], stage_timeout_s=10, timeouts_s={"train": 20})
+    assert [settings.timeout_of(stage) for stage in ("ingest", "train@gr")] == [10, 20]
+    assert settings.all_overrides == ["experiment=gr_paper", "a=1"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"target": "trian"}, "target"),
+        ({"overides": []}, "overides"),
+        ({"timeouts_s": {"train": 0}}, "timeouts_s.train"),
+        ({"experiment": "grr"}, "experiment"),
+    ],
+)
+def test_a_mistake_names_its_field(values, message):
+    with pytest.raises(ValueError, match=message):
+        RunSettings(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"first": date(2024, 3, 2), "last": date(2024, 3, 1)}, "first 2024-03-02 is after last 2024-03-01"),
+        ({"record": "workspace"}, "keeps one day only"),
+        ({"days": 0}, "days"),
+    ],
+)
+def test_a_range_that_is_none_is_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        BackfillSettings(**values)

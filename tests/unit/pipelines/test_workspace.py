@@ -1,0 +1,116 @@
+"""One holder at a time, a dead one's traces removed, and git as it was."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines.workspace import WorkspaceHeldError, hold, holder, recover
+
+ROOT = Path(__file__).resolve().parents[3]
+HOLD = """
+import subprocess, sys, time
+from pathlib import Path
+from pipelines.workspace import hold
+root = Path(sys.argv[1])
+with hold(root, "daily-2024-03-14", 0, print):
+    (root / "params.yaml").write_text("of the run")
+    (root / "dvc.lock").write_text("of the run")
+    subprocess.run(["git", "add", "dvc.lock"], cwd=root, check=True)
+    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    print("held", left.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "params.yaml").write_text("committed")
+    (tmp_path / ".gitignore").write_text("/runs/\n")
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for command in (["git", "init", "-q"], [*git, "add", "-A"], [*git, "commit", "-qm", "start"]):
+        subprocess.run(command, cwd=tmp_path, check=True)
+    return tmp_path
+
+
+@pytest.fixture
+def other(root: Path):
+    """A process that holds the workspace and has a child in a session of its own."""
+    command = [sys.executable, "-c", HOLD, str(root)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    child = psutil.Process(int(process.stdout.readline().split()[1]))
+    yield process, child
+    for each in (process, child):
+        if each.poll() is None if isinstance(each, subprocess.Popen) else each.is_running():
+            each.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def status(root: Path) -> str:
+    return subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True).stdout
+
+
+def test_a_second_run_is_told_who_holds_the_workspace(root, other):
+    process, _ = other
+    told: list[str] = []
+    message = rf"held by daily-2024-03-14 \(process {process.pid}, since 20"
+    with pytest.raises(WorkspaceHeldError, match=message), hold(root, "second", 0.3, told.append):
+        pass
+    assert len(told) == 1 and told[0].startswith(f"waiting for daily-2024-03-14 (process {process.pid}")
+    found = holder(root)
+    assert found is not None and (found.run, found.pid) == ("daily-2024-03-14", process.pid)
+
+
+def test_the_next_run_ends_what_a_killed_one_left_and_puts_its_files_back(root, other):
+    process, child = other
+    process.kill()
+    process.wait()
+    assert holder(root) is None and child.is_running() and "dvc.lock" in status(root)
+    told: list[str] = []
+    with hold(root, "second", 0, told.append):
+        assert (root / "params.yaml").read_text() == "committed" and not (root / "dvc.lock").exists()
+        child.wait(timeout=5)
+    assert told[0].startswith("daily-2024-03-14 (process") and f"ending process {child.pid}" in told[1]
+    assert status(root) == ""
+
+
+def test_a_run_leaves_what_was_staged_and_edited_as_it_was(root):
+    (root / "dvc.lock").write_text("staged")
+    subprocess.run(["git", "add", "dvc.lock"], cwd=root, check=True)
+    (root / "params.yaml").write_text("edited by hand")
+    before = status(root)
+    with pytest.raises(ZeroDivisionError), hold(root, "one", 0, print):
+        (root / "params.yaml").write_text("of the run")
+        (root / "dvc.lock").write_text("of the run")
+        subprocess.run(["git", "add", "-A"], cwd=root, check=True)
+        raise ZeroDivisionError
+    assert status(root) == before == "A  dvc.lock\n M params.yaml\n"
+    assert ((root / "params.yaml").read_text(), (root / "dvc.lock").read_text()) == ("edited by hand", "staged")
+    assert holder(root) is None
+
+
+def test_a_run_that_waits_goes_on_when_the_other_ends(root, other):
+    process, _ = other
+    started = time.monotonic()
+
+    def end(_: str) -> None:
+        process.terminate()
+
+    with hold(root, "second", 60, end):
+        assert time.monotonic() - started < 30
+
+
+def test_a_dead_holder_is_recovered_without_a_next_run(root, other):
+    process, child = other
+    assert recover(root, print) is None and process.poll() is None
+    process.kill()
+    process.wait()
+    dead = recover(root, print)
+    assert dead is not None and dead.pid == process.pid and status(root) == ""
+    child.wait(timeout=5)
+    assert recover(root, print) is None
