@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from watchline.report import charts
-from watchline.report.blocks import Facts, Text
+from watchline.report.blocks import Facts, Figure, Text
 from watchline.report.page import Page
 
 SEQUENCE_NOTE = (
@@ -35,21 +35,6 @@ def add_sequence(page: Page, found: dict[str, Any] | None) -> None:
     """The difference after every look, with bounds that hold at all of them."""
     if found is None:
         return
-    known = [i for i, low in enumerate(found["low"]) if low is not None and found["high"][i] is not None]
-    users = [found["users"][i] for i in known]
-    figures = [
-        charts.line_chart(
-            {
-                "difference": (users, [found["value"][i] for i in known]),
-                "lower bound": (users, [found["low"][i] for i in known]),
-                "upper bound": (users, [found["high"][i] for i in known]),
-                "no difference": (users, [0.0] * len(users)),
-            },
-            "users seen",
-            "s per user",
-            "Watch time per user, treatment minus control",
-        )
-    ]
     stopped, looks = found["stopped_at_users"], len(found["users"])
     words = (
         f"Looked at {looks} times, the test would have ended after {stopped:,} of {found['users'][-1]:,} users."
@@ -58,4 +43,28 @@ def add_sequence(page: Page, found: dict[str, Any] | None) -> None:
     )
     if not found["consistent"]:
         words += " Bounds of two looks do not meet: users who came later differ from those who came first."
-    page.section("If it had been looked at on the way", Text(words), *figures, note=SEQUENCE_NOTE)
+    page.section("If it had been looked at on the way", Text(words), *_bounds(found), note=SEQUENCE_NOTE)
+
+
+def _bounds(found: dict[str, Any]) -> list[Figure]:
+    known = _readable(found)
+    if not known:
+        return []
+    users = [found["users"][i] for i in known]
+    lines = {
+        "difference": (users, [found["value"][i] for i in known]),
+        "lower bound": (users, [found["low"][i] for i in known]),
+        "upper bound": (users, [found["high"][i] for i in known]),
+        "no difference": (users, [0.0] * len(users)),
+    }
+    return [charts.line_chart(lines, "users seen", "s per user", "Watch time per user, treatment minus control")]
+
+
+def _readable(found: dict[str, Any], times: float = 6.0) -> list[int]:
+    """Looks whose bounds are known and at most `times` as wide as the last ones: wider ones would hide the rest."""
+    widths = {
+        i: high - low
+        for i, (low, high) in enumerate(zip(found["low"], found["high"], strict=True))
+        if low is not None and high is not None
+    }
+    return [i for i, width in widths.items() if width <= times * widths[max(widths)]]

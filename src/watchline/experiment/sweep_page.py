@@ -11,6 +11,7 @@ from watchline.report.scatter import Point, scatter_chart
 
 UNITS = {"mae_s": "MAE s", "rmse_s": "RMSE s", "calibration": "calibration", "xauc": "XAUC", "gauc": "GAUC"}
 FORMATS = {"MAE s": ".3f", "RMSE s": ".3f", "calibration": ".3f", "XAUC": ".4f", "GAUC": ".4f"}
+SKEWED = ("mae_s", "rmse_s", "calibration")  # damaged models lie decades apart
 LIFTS = {"lift": "+.2%", "low": "+.2%", "high": "+.2%"}
 
 NOTE = (
@@ -57,7 +58,7 @@ def sweep_charts(sweep: dict[str, Any]) -> list[Figure]:
         }
         if points:
             title = f"Lift against {TITLES[metric]}"
-            charts.append(scatter_chart(points, UNITS[metric], "lift over the control, %", title))
+            charts.append(scatter_chart(points, UNITS[metric], "lift over the control, %", title, metric in SKEWED))
     return charts
 
 

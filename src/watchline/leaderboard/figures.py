@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from watchline.evaluation.page import TITLE
@@ -16,12 +17,18 @@ COSTS = {"seconds": "training seconds", "parameters": "parameters"}
 
 
 def cost_figures(board: Leaderboard) -> list[Figure]:
-    """MAE and XAUC against seconds and parameters; a chart of fewer than two points is left out."""
+    """MAE and XAUC against seconds and parameters; a chart of fewer than two points is left out.
+
+    So is a model whose MAE is above the best constant's: it would press all others into one corner.
+    """
+    limit = board.best_constant.get("mae_s") or math.inf
     figures = []
     for cost, label in COSTS.items():
         for metric in SHOWN:
             points = {}
             for name, values in board.summary.items():
+                if values["mae_s"].mean > limit:
+                    continue
                 x, y = values.get(cost), values.get(metric)
                 if x and y and x.mean > 0:
                     points[name] = Point(x.mean, y.mean, y.low, y.high)

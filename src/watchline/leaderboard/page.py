@@ -44,7 +44,9 @@ def build_page(board: Leaderboard) -> Page:
     page.section("Cost", cost_table(board), note=_COST_NOTE)
     if figures := cost_figures(board):
         page.section(
-            "Accuracy against cost", *figures, note="A point a model, with the least and the most of its seeds."
+            "Accuracy against cost",
+            *figures,
+            note=_COST_FIGURES_NOTE,
         )
     _add_comparisons(page, f"Differences from {plan.baseline}", board, board.against_baseline)
     _add_comparisons(page, "Differences from the best", board, board.against_best)
@@ -89,6 +91,11 @@ _COST_NOTE = (
     "Seconds from the first row read to the fitted model, early stopping included; rows/s: training rows over these "
     "seconds, however many epochs. Parameters: weights, or leaves of trees. A fit that rejoined a checkpoint has no "
     "seconds. Fits share the machine with whatever else ran on it."
+)
+
+
+_COST_FIGURES_NOTE = (
+    "A point a model, with the least and the most of its seeds; models worse than the best constant are left out."
 )
 
 

@@ -76,10 +76,7 @@ def sentences(
 ) -> list[str]:
     """The verdict in words: winners, the default that follows, and what the subject lacks."""
     words = [_of_win(win, summary) for win in wins.values()]
-    default = wins[DECIDING[0]].model
-    words.append(
-        f"By its rule the line's default is the single method of {WORDS[DECIDING[0]]}: on this protocol `{default}`."
-    )
+    words.append(_of_default(wins[DECIDING[0]], plan.subject))
     if plan.subject not in summary:
         return [*words, f"`{plan.subject}` was not run here."]
     lacking = [metric for metric, win in wins.items() if win.model != plan.subject]
@@ -92,6 +89,14 @@ def sentences(
             parts = "; ".join(f"{loss.slice.lower()}, {loss.bucket}: {_number(loss.gap, metric)}" for loss in worst)
             words.append(f"Where `{plan.subject}` is furthest behind in {_short(metric)}: {parts}.")
     return words
+
+
+def _of_default(win: Win, subject: str) -> str:
+    """Whichever method wins is the default; a tie changes nothing."""
+    text = f"By its rule the line's default is the single method of {WORDS[win.metric]}: on this protocol `{win.model}`"
+    if subject in win.not_told_apart and subject != win.model:
+        return f"{text}, which is not told apart from `{subject}`; so `{subject}` stays the default."
+    return f"{text}."
 
 
 def _of_win(win: Win, summary: Summary) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Of a name, as shares of what the points span: names nearer than that to each other are moved apart.
 NAME_WIDTH, NAME_HEIGHT = 0.3, 0.075
+_FEW_DECADES = 1.5  # ticks at 1, 2 and 5 of more than these would run into each other
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,15 @@ def scatter_chart(points: Mapping[str, Point], x_label: str, y_label: str, title
             point, colour = points[name], drawing.colour_of(number)
             axes.vlines(point.x, point.low, point.high, color=colour, linewidth=2.2, alpha=0.6)
             axes.plot([point.x], [point.y], "o", color=colour, markersize=6)
+            # Where a name had to move, what leads from it to its point.
+            axes.plot([point.x, point.x], [point.y, height], color=colour, linewidth=0.8)
             axes.annotate(
                 plain_text(name), (point.x, height), (6, 0), textcoords="offset points", va="center", fontsize=9
             )
         label_axes(axes, x_label, y_label, log_x)
         if log_x:
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            decades = math.log10(max(p.x for p in points.values()) / min(p.x for p in points.values()))
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < _FEW_DECADES else (1,)))
         return [(point.x, point.y) for point in points.values()]
 
     words = "; ".join(f"{name}: {show(point.y).text} at {show(point.x).text}" for name, point in points.items())
