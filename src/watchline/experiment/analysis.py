@@ -95,6 +95,13 @@ def expected_lift(treatment_NK: Floats, control_NK: Floats) -> float:
     return float(treatment_NK.sum() / control_NK.sum() - 1)
 
 
+def lift_of_both(treatment_NK: Floats, control_NK: Floats, user_N: NDArray[np.int64]) -> st.Estimate | None:
+    """`expected_lift` with its interval over users, who all had both policies; None where there is none to speak of."""
+    if not control_NK.sum() or user_N.max() < 1:
+        return None
+    return st.estimate_paired_lift(*(np.bincount(user_N, arm.sum(axis=1)) for arm in (treatment_NK, control_NK)))
+
+
 def headroom(mean_NC: Floats, shown: Mapping[str, NDArray[np.int64]]) -> dict[str, float]:
     """Expected watch time per exposure, seconds: of each policy's flat choice (N, K), of chance, of the best choice."""
     top_k = next(iter(shown.values())).shape[1]

@@ -68,7 +68,9 @@ def summarise(
         "expected_s_per_exposure": analysis.headroom(simulation.mean_NC, simulation.shown),
         "verdict": {"status": status, "text": text},
     }
-    expected = analysis.expected_lift(simulation.expected("treatment"), simulation.expected("control"))
+    answers = simulation.expected("treatment"), simulation.expected("control")
+    result["both_arms"] = _estimate(analysis.lift_of_both(*answers, simulation.user_N), "lift")
+    expected = analysis.expected_lift(*answers)
     result["true_lift" if environment.is_truth else "expected_lift"] = expected
     return result
 

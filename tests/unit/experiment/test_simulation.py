@@ -80,9 +80,18 @@ def test_a_damaged_treatment_is_reported_as_worse_and_a_better_one_as_better():
     assert better["expected_s_per_exposure"]["best"] == pytest.approx(better["expected_s_per_exposure"]["treatment"])
 
 
+def test_users_in_both_arms_give_the_lift_of_all_requests_with_a_narrower_interval():
+    found = summary(1.0, 0.3)
+    both, interval = found["both_arms"], found["both_arms"]["interval"]
+    assert both["lift"] == pytest.approx(found["true_lift"])
+    assert interval["low"] < both["lift"] < interval["high"]
+    assert interval["high"] - interval["low"] < (found["interval"]["high"] - found["interval"]["low"]) / 2
+
+
 def test_two_equal_arms_have_no_true_lift_and_a_clean_aa_row():
     found = summary(0.0, 0.0)
     assert found["true_lift"] == 0.0
+    assert found["both_arms"] == {"lift": 0.0, "interval": {"low": 0.0, "high": 0.0}, "p_value": 1.0}
     assert found["verdict"]["status"] == "info"
     assert found["aa"]["interval"]["low"] <= 0 <= found["aa"]["interval"]["high"]
     assert found["aa"]["false_positive_band"]["low"] <= found["aa"]["false_positive_rate"]

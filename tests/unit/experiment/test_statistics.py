@@ -87,6 +87,20 @@ def test_delta_method_covers_a_ratio_where_exposures_as_units_do_not():
     assert naive_misses / RUNS > 0.3
 
 
+def test_paired_lift_covers_the_true_lift_at_its_rate_in_a_fraction_of_the_width_of_a_test_of_arms():
+    generator = np.random.default_rng(12)
+    misses, widths = 0, []
+    for _ in range(RUNS):
+        control, often = exposures_and_watch(generator, 400, 2.0)
+        treatment = 1.03 * control + generator.normal(0, 0.5, 400) * np.sqrt(often)
+        found = ab.estimate_paired_lift(treatment, control)
+        misses += not found.low <= 0.03 <= found.high
+        widths.append(found.high - found.low)
+    assert BAND[0] <= misses / RUNS <= BAND[1]
+    arms = ab.estimate_lift(ab.mean_of(treatment[:200]), ab.mean_of(control[200:]))
+    assert np.mean(widths) < (arms.high - arms.low) / 5
+
+
 def test_delta_method_false_positive_rate_is_within_its_band():
     generator = np.random.default_rng(4)
     p_values = []
