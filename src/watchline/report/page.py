@@ -23,7 +23,8 @@ STAGES = ("ingest", "validate", "features", "train", "finetune", "evaluate", "ab
 INDEX = "report"
 # Pages of what runs the line rather than is a stage of it, and what their footers say.
 BESIDE = {
-    "leaderboard": "Made by `make leaderboard` from runs of the line; seconds are those of the machine they ran on."
+    "leaderboard": "Made by `make leaderboard` from runs of the line; seconds are those of the machine they ran on.",
+    "promote": "Made by `python -m pipelines promote` and `rollback`, from runs of the line and `registry/`.",
 }
 
 

@@ -1,0 +1,82 @@
+"""Who is compared: the candidate, and what it would replace."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from watchline.models import MODULES
+from watchline.registry.files import digest_of, hash_files
+from watchline.registry.history import RegistryError, read_history
+from watchline.registry.loading import checked_folder
+from watchline.report import read_json, write_json
+
+Against = Literal["production", "baseline"]
+
+
+@dataclass(frozen=True)
+class Arms:
+    """A candidate of models/ and its reference, as a JSON file between the steps of a promotion.
+
+    `reference`: folder of the model (None where there is none), `label`: what it is called, `statistic`: what it ranks
+    by, where it is a version of the registry; `unchanged`: the candidate is what is in production; `events`: how many
+    the history had.
+    """
+
+    candidate: str
+    method: str
+    digest: str
+    reference: str | None
+    label: str
+    statistic: str | None
+    unchanged: bool
+    events: int
+
+    def write(self, path: Path) -> None:
+        """As JSON."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Arms:
+        """What `write` wrote; raises ValueError naming a file that is not that."""
+        return cls(**read_json(path, list(cls.__dataclass_fields__)))
+
+
+def choose_arms(models: Path, candidate: str, baseline: str, registry: Path, against: Against) -> Arms:
+    """The reference is the version in production; without one, or asked for the baseline, that of `models`.
+
+    Raises RegistryError when a folder is not a saved model, or production's files are not here or not its own.
+    """
+    method, digest = identify(models / candidate)
+    entries = read_history(registry)
+    common: dict[str, Any] = {"candidate": candidate, "method": method, "digest": digest, "events": len(entries)}
+    if entries and entries[-1].digest == digest:
+        label = f"v{entries[-1].version}"
+        return Arms(reference=None, label=label, statistic=None, unchanged=True, **common)
+    if entries and against == "production":
+        current = entries[-1]
+        folder = str(checked_folder(current, registry))
+        label = f"v{current.version} ({current.model}), in production"
+        return Arms(reference=folder, label=label, statistic=current.statistic, unchanged=False, **common)
+    if baseline == candidate:
+        return Arms(reference=None, label="", statistic=None, unchanged=False, **common)
+    identify(models / baseline)
+    label = f"the baseline {baseline}"
+    return Arms(reference=str(models / baseline), label=label, statistic=None, unchanged=False, **common)
+
+
+def identify(folder: Path) -> tuple[str, str]:
+    """Method and digest of a saved model; raises RegistryError for a folder that is none."""
+    path = folder / "model.json"
+    if not path.is_file():
+        there = ", ".join(sorted(each.parent.name for each in folder.parent.glob("*/model.json")))
+        raise RegistryError(
+            f"{folder}: not a trained model; there are {there or 'none'}. `dvc repro` trains those of `models`, "
+            "`dvc checkout` brings back trained ones"
+        )
+    method = json.loads(path.read_text(encoding="utf-8")).get("model")
+    if method not in MODULES:
+        raise RegistryError(f"{path}: method {method!r} is none of {', '.join(sorted(MODULES))}")
+    return method, digest_of(hash_files(folder))
