@@ -44,7 +44,8 @@ class Workspace:
         """Run a command to its end; raises PromotionError with its last lines."""
         done = run_lines(command, cwd or self.root, self.log, self.timeout_s)
         if done.returncode:
-            raise PromotionError("\n".join(done.lines[-15:]) or f"{command[0]}: exit {done.returncode}")
+            text = "\n".join(done.lines[-15:]).removeprefix("error: ")
+            raise PromotionError(text or f"{command[0]}: exit {done.returncode}")
         return done.lines
 
     def library(self, module: str, *arguments: str, cwd: Path | None = None) -> list[str]:
