@@ -14,7 +14,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup llm data repro test test-spark lint params flow leaderboard search ui bench lock clean
+.PHONY: help setup llm data repro test test-spark lint params flow leaderboard search promote rollback ui bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,12 @@ leaderboard: setup  ## methods x seeds side by side (DATA=PATH PROTOCOL=name OVE
 
 search: setup  ## settings of every method on a protocol's validation days, frozen in conf/ (DATA=PATH PROTOCOL=name)
 	@python -m pipelines search --keep $(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(DATA),--data '$(DATA)') $(OVERRIDES:%=-S %)
+
+promote: setup  ## judge a model against production by conf/promote.yaml, promote it if it passes (MODEL=name NOTE=text)
+	@python -m pipelines promote $(MODEL) $(if $(NOTE),--note '$(NOTE)')
+
+rollback: setup  ## make the version before production again (NOTE=text)
+	@python -m pipelines rollback $(if $(NOTE),--note '$(NOTE)')
 
 ui: setup  ## Prefect server, daily deployment and report server on 127.0.0.1, until Ctrl-C
 	@python -m pipelines ui --port $(PORT) --reports-port $(REPORTS_PORT)

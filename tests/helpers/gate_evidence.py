@@ -41,7 +41,9 @@ def reference(test: dict[str, Any] | None = None, **changes: Any) -> Reference:
         for bucket in ("low", "high")
     )
     differences = {"mae_s": Difference(-0.1, -0.2, 0.05), "xauc": Difference(0.002, -0.001, 0.005)}
-    good = Reference("v1 (gr_finetuned), in production", MEASURED, differences, slices, replace(TEST, **(test or {})))
+    good = Reference(
+        "v1 (gr_finetuned), in production", DAYS[1], MEASURED, differences, slices, replace(TEST, **(test or {}))
+    )
     return replace(good, **changes)
 
 

@@ -71,7 +71,8 @@ def _judge(given: argparse.Namespace) -> None:
         evidence = read_evidence(arms.candidate, given.reports, given.comparison)
         reference = None
         if arms.reference:
-            reference = read_reference(arms.label, given.comparison, config.slices, config.replicates)
+            known = arms.label, arms.judged_until, given.comparison
+            reference = read_reference(*known, config.slices, config.replicates)
         judgement = judge(evidence, reference, config)
         page = verdict_page(judgement, evidence, reference, config)
         verdict = asdict(arms) | _as_json(judgement, evidence, reference)

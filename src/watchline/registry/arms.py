@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from watchline.models import MODULES
 from watchline.registry.files import digest_of, hash_files
@@ -20,9 +20,9 @@ Against = Literal["production", "baseline"]
 class Arms:
     """A candidate of models/ and its reference, as a JSON file between the steps of a promotion.
 
-    `reference`: folder of the model (None where there is none), `label`: what it is called, `statistic`: what it ranks
-    by, where it is a version of the registry; `unchanged`: the candidate is what is in production; `events`: how many
-    the history had.
+    `reference`: folder of the model (None where there is none), `label`: what it is called; `statistic` and
+    `judged_until`: of a version of the registry what it ranks by and its last eval day; `unchanged`: the candidate is
+    what is in production; `events`: how many the history had.
     """
 
     candidate: str
@@ -31,6 +31,7 @@ class Arms:
     reference: str | None
     label: str
     statistic: str | None
+    judged_until: str | None
     unchanged: bool
     events: int
 
@@ -51,20 +52,22 @@ def choose_arms(models: Path, candidate: str, baseline: str, registry: Path, aga
     """
     method, digest = identify(models / candidate)
     entries = read_history(registry)
-    common: dict[str, Any] = {"candidate": candidate, "method": method, "digest": digest, "events": len(entries)}
+    alone = Arms(candidate, method, digest, None, "", None, None, unchanged=False, events=len(entries))
     if entries and entries[-1].digest == digest:
-        label = f"v{entries[-1].version}"
-        return Arms(reference=None, label=label, statistic=None, unchanged=True, **common)
+        return replace(alone, label=f"v{entries[-1].version}", unchanged=True)
     if entries and against == "production":
         current = entries[-1]
-        folder = str(checked_folder(current, registry))
-        label = f"v{current.version} ({current.model}), in production"
-        return Arms(reference=folder, label=label, statistic=current.statistic, unchanged=False, **common)
+        return replace(
+            alone,
+            reference=str(checked_folder(current, registry)),
+            label=f"v{current.version} ({current.model}), in production",
+            statistic=current.statistic,
+            judged_until=current.window["eval_last"],
+        )
     if baseline == candidate:
-        return Arms(reference=None, label="", statistic=None, unchanged=False, **common)
+        return alone
     identify(models / baseline)
-    label = f"the baseline {baseline}"
-    return Arms(reference=str(models / baseline), label=label, statistic=None, unchanged=False, **common)
+    return replace(alone, reference=str(models / baseline), label=f"the baseline {baseline}")
 
 
 def identify(folder: Path) -> tuple[str, str]:

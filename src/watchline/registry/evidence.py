@@ -86,9 +86,13 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Reference:
-    """What the candidate would replace, and how they differ on the same rows."""
+    """What the candidate would replace, and how they differ on the same rows.
+
+    `judged_until`: last eval day of its own promotion; None for a model of the same run as the candidate.
+    """
 
     label: str
+    judged_until: str | None
     measured: Measured
     differences: dict[str, Difference]
     slices: tuple[SliceDifference, ...]
@@ -117,12 +121,15 @@ def read_evidence(model: str, reports: Path, comparison: Path) -> Evidence:
     )
 
 
-def read_reference(label: str, comparison: Path, titles: Sequence[str], replicates: int, seed: int = 1) -> Reference:
+def read_reference(
+    label: str, judged_until: str | None, comparison: Path, titles: Sequence[str], replicates: int, seed: int = 1
+) -> Reference:
     """The comparison's evidence on the reference; `titles`: slices to compare in."""
     evaluated = read_json(comparison / "reports/evaluate/metrics.json", ["models", "differences"])
     differences = evaluated["differences"][CANDIDATE]
     return Reference(
         label,
+        judged_until,
         _measured(evaluated["models"][REFERENCE]),
         {metric: Difference(**differences[metric]) for metric in COMPARED},
         tuple(compare_slices(comparison / "data", titles, replicates, seed)),

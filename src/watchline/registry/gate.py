@@ -76,6 +76,7 @@ def _checks(candidate: Evidence, reference: Reference | None, config: GateConfig
     if reference is None:
         yield Check("comparison", "info", "the candidate is the baseline, and nothing is in production", "")
         return
+    yield _unseen(candidate, reference)
     yield _mae(reference, config)
     yield _xauc(reference, config)
     yield _slices(reference.slices, config)
@@ -106,6 +107,16 @@ def _same_rows(candidate: Evidence) -> Check:
     holds = now.rows == then.rows and math.isclose(now.mae_s, then.mae_s, rel_tol=1e-4)
     found = f"{then.rows:,} rows, MAE {then.mae_s:.4f} s in reports/evaluate; {now.rows:,}, {now.mae_s:.4f} s here"
     return _check("same rows", holds, found, rule)
+
+
+def _unseen(candidate: Evidence, reference: Reference) -> Check:
+    """A model of later days may have been trained on the eval days of an earlier candidate (a backfill)."""
+    last, until = candidate.windows["candidate"][1], reference.judged_until
+    found = (
+        "of the same run" if until is None else f"the reference was judged until {until}, the candidate until {last}"
+    )
+    rule = "the reference is of no later days, so that it was not trained on these rows"
+    return _check("unseen rows", until is None or until <= last, found, rule)
 
 
 def _calibration(candidate: Evidence, config: GateConfig) -> Check:

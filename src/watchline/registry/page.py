@@ -64,12 +64,23 @@ def history_page(entries: Sequence[Entry]) -> Page:
         page.section("How to promote", Text("`python -m pipelines promote` judges a candidate by the gate."))
         return page
     current = entries[-1]
-    lead = f"{len(entries)} events; the last one says what is in production."
-    text = f"v{current.version} ({current.model}) is in production since {current.at}: {current.reason}"
+    lead = "Every promotion and rollback; the last one says what is in production."
+    text = f"v{current.version} ({current.model}) is in production since {_time(current)}: {current.reason}"
     page = Page("promote", "Models in production", lead, Verdict("info", text))
-    columns = ["event", "at (UTC)", "action", "version", "model", *TITLE.values(), "lift, lower end", "eval days"]
-    rows = [[*_event(entry, entry is current), *_numbers(entry), _days(entry), entry.reason] for entry in entries[::-1]]
-    table = Table([*columns, "reason"], rows, formats=FORMATS | {"lift, lower end": "+.2%"})
+    columns = [
+        "event",
+        "at",
+        "action",
+        "version",
+        "model",
+        "MAE s",
+        "XAUC",
+        "lift, lower end",
+        "last eval day",
+        "reason",
+    ]
+    rows = [_event(entry, entry is current) for entry in entries[::-1]]
+    table = Table(columns, rows, formats={"MAE s": ".3f", "XAUC": ".4f", "lift, lower end": "+.2%"})
     page.section("History", table, note="`registry/history.jsonl`, to which lines are only ever added.")
     facts = {
         "files": f"registry/models/v{current.version}, tracked by registry/models/v{current.version}.dvc",
@@ -84,15 +95,13 @@ def history_page(entries: Sequence[Entry]) -> Page:
 
 def _event(entry: Entry, current: bool) -> list[Any]:
     version = f"v{entry.version}"
-    return [entry.number, entry.at, entry.action, Best(version) if current else version, entry.model]
+    numbers = [entry.metrics.get(key) for key in ("mae_s", "xauc", "lift_low")]
+    what = [entry.number, _time(entry), entry.action, Best(version) if current else version, entry.model]
+    return [*what, *numbers, entry.window["eval_last"], entry.reason]
 
 
-def _numbers(entry: Entry) -> list[float | None]:
-    return [entry.metrics.get(key) for key in (*TITLE, "lift_low")]
-
-
-def _days(entry: Entry) -> str:
-    return f"{entry.window['eval_first']} to {entry.window['eval_last']}"
+def _time(entry: Entry) -> str:
+    return entry.at.replace("T", " ").replace("Z", " UTC")
 
 
 def _key_figures(evidence: Evidence, reference: Reference | None) -> tuple[dict[str, Any], dict[str, str]]:

@@ -59,7 +59,7 @@ def line(tmp_path, monkeypatch) -> Path:
     validate = {"verdict": verdict, "window": {"start": "2024-03-09", "end": "2024-03-14"}}
     write_json(tmp_path / "reports/validate/metrics.json", validate)
     arms = {"candidate": "gr_finetuned", "method": "gr", "digest": "d" * 64, "reference": "models/lightgbm"}
-    arms |= {"label": "the baseline lightgbm", "statistic": None, "unchanged": False, "events": 0}
+    arms |= {"label": "the baseline lightgbm", "statistic": None, "judged_until": None, "unchanged": False, "events": 0}
     write_json(comparison / "arms.json", arms)
     config = CONFIG.model_dump() | {"slices": TITLES, "slice_min_rows": 100, "replicates": 200}
     (tmp_path / "conf").mkdir()
@@ -101,7 +101,7 @@ def test_a_report_that_is_missing_is_named(line):
 def test_the_step_judge_writes_verdict_page_and_history(line, capsys):
     main(["judge", "--statistic", "median"])
     verdict = json.loads((line / "reports/promote/verdict.json").read_text())
-    assert verdict["status"] == "pass" and len(verdict["checks"]) == 12
+    assert verdict["status"] == "pass" and len(verdict["checks"]) == 13
     assert (verdict["statistic"], verdict["window"]) == ("median", WINDOW)
     assert verdict["metrics"]["lift_low"] == 0.01 and capsys.readouterr().out.strip() == verdict["text"]
     page = (line / "reports/promote/index.html").read_text()

@@ -21,13 +21,14 @@ def windows(**changes):
 
 def test_a_candidate_that_holds_everything_passes_with_every_reason_said():
     found = judge(evidence(), reference(), CONFIG)
-    assert found.status == "pass" and "Promote gr_finetuned: all 12 checks hold against v1" in found.text
+    assert found.status == "pass" and "Promote gr_finetuned: all 13 checks hold against v1" in found.text
     assert [check.name for check in found.checks] == [
         "window",
         "same rows",
         "validation",
         "drift",
         "calibration",
+        "unseen rows",
         "MAE",
         "XAUC",
         "slices",
@@ -54,6 +55,7 @@ def test_a_candidate_that_holds_everything_passes_with_every_reason_said():
         ("calibration", {"measured": replace(MEASURED, calibration=0.84)}, {}),
         ("calibration", {"measured": replace(MEASURED, calibration=1.16)}, {}),
         ("calibration", {"measured": replace(MEASURED, calibration=None)}, {}),
+        ("unseen rows", {}, {"judged_until": "2024-03-15"}),
         ("MAE", {}, {"differences": {"mae_s": Difference(0.0, -0.2, 0.19), "xauc": Difference(0, 0, 0)}}),
         ("MAE", {}, {"differences": {"mae_s": Difference(0.0, None, None), "xauc": Difference(0, 0, 0)}}),
         ("XAUC", {}, {"differences": {"mae_s": Difference(0, 0, 0), "xauc": Difference(-0.003, -0.006, 0.001)}}),
@@ -73,7 +75,7 @@ def test_a_candidate_that_holds_everything_passes_with_every_reason_said():
 def test_each_reason_alone_stops_the_candidate_and_is_named(failed, candidate, against):
     found = judge(evidence(**candidate), reference(**against), CONFIG)
     assert [check.name for check in found.checks if check.status == "fail"] == [failed]
-    assert found.status == "fail" and found.text.startswith("Do not promote gr_finetuned: 1 of 12 checks")
+    assert found.status == "fail" and found.text.startswith("Do not promote gr_finetuned: 1 of 13 checks")
     assert found.text.endswith(f"{failed}.")
 
 
@@ -85,8 +87,18 @@ def test_each_reason_alone_stops_the_candidate_and_is_named(failed, candidate, a
         {"slices": one_slice(rows=500, low=0.2)},
         {"slices": one_slice(rows=9000, low=5.0, title="Watch time")},
         {"test": {"lift": Difference(0.0, -0.01, 0.01)}},
+        {"judged_until": None},
+        {"judged_until": "2024-03-13"},
     ],
-    ids=["margins themselves", "a small slice", "a slice at its margin", "a slice of the label", "lift at its margin"],
+    ids=[
+        "margins themselves",
+        "a small slice",
+        "a slice at its margin",
+        "a slice of the label",
+        "lift at its margin",
+        "same run",
+        "later days",
+    ],
 )
 def test_what_is_within_its_margin_does_not_stop_it(against):
     assert judge(evidence(), reference(**against), CONFIG).status == "pass"
@@ -94,7 +106,7 @@ def test_what_is_within_its_margin_does_not_stop_it(against):
 
 def test_several_reasons_are_all_named():
     found = judge(evidence(validation=("fail", "no")), reference(test={"aa_p": 0.0}), CONFIG)
-    assert found.text.endswith("2 of 12 checks do not hold against v1 (gr_finetuned), in production: validation, A/A.")
+    assert found.text.endswith("2 of 13 checks do not hold against v1 (gr_finetuned), in production: validation, A/A.")
 
 
 def test_drift_that_fails_may_be_allowed_by_configuration():

@@ -160,6 +160,7 @@ def test_the_candidate_is_held_against_production_the_baseline_or_nothing(root):
     assert choose("third").unchanged and choose("third").reference is None
     chosen = choose("lightgbm")
     assert (chosen.reference, chosen.statistic) == (str(registry / "models/v1"), "mean")
+    assert chosen.judged_until == "2024-03-06"
     assert chosen.label == "v1 (third), in production"
     assert choose("gr_finetuned", "baseline").reference == str(root / "models/lightgbm")
     with pytest.raises(RegistryError, match=r"cread: not a trained model; there are gr_finetuned, lightgbm, third"):
