@@ -11,10 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from watchline.data.tables import read_parquet
-from watchline.evaluation.measure import STATISTIC, STATISTICS
-from watchline.evaluation.sliced_rows import ROW, from_table
-from watchline.metrics import paired_bootstrap
 from watchline.report import read_json
 
 CANDIDATE, REFERENCE = "candidate", "reference"
@@ -142,6 +138,12 @@ def compare_slices(predictions: Path, titles: Sequence[str], replicates: int, se
 
     Raises ValueError when the two files are not of the same rows.
     """
+    # Here, because torch comes with them, and this is the one step that takes long anyhow.
+    from watchline.data.tables import read_parquet
+    from watchline.evaluation.measure import STATISTIC, STATISTICS
+    from watchline.evaluation.sliced_rows import ROW, from_table
+    from watchline.metrics import paired_bootstrap
+
     mine, other = (read_parquet(predictions / f"{name}.parquet") for name in (CANDIDATE, REFERENCE))
     sliced = read_parquet(predictions / "slices/eval.parquet")
     keys = mine.columns[: mine.columns.index(STATISTICS[0])]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from watchline.models import load_model
-from watchline.models.base import WatchTimeModel
 from watchline.registry.files import differing
 from watchline.registry.history import NAME, Entry, RegistryError, read_history
+
+if TYPE_CHECKING:
+    from watchline.models.base import WatchTimeModel
 
 PRODUCTION = "production"
 FOLDER = Path("registry")
@@ -43,6 +45,8 @@ def load(name: str = PRODUCTION, registry: Path = FOLDER) -> WatchTimeModel:
 
     Raises RegistryError when there is none, when its files are absent, or when they are not those that were promoted.
     """
+    from watchline.models import load_model  # and torch with it, which no other step of the registry needs
+
     return load_model(checked_folder(find(name, registry), registry))
 
 
