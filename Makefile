@@ -14,7 +14,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup llm data repro test test-spark lint params flow leaderboard search promote rollback ui bench lock clean
+.PHONY: help setup llm data repro test test-spark lint params flow leaderboard search promote rollback reports ui bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,7 +44,7 @@ repro: setup  ## run every stage whose inputs changed, then read reports/index.h
 	@echo "open reports/index.html"
 
 test: setup llm  ## run the tests, two at a time
-	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --ignore tests/spark
+	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/spark
 
 test-spark: $(SPARK_STAMP)  ## add Spark (needs Java 17 or 21) and test it against Polars, on this machine
 	@OMP_NUM_THREADS=1 python -m pytest tests/spark --timeout 1200
@@ -70,6 +70,9 @@ leaderboard: setup  ## methods x seeds side by side (DATA=PATH PROTOCOL=name OVE
 
 search: setup  ## settings of every method on a protocol's validation days, frozen in conf/ (DATA=PATH PROTOCOL=name)
 	@python -m pipelines search --keep $(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(DATA),--data '$(DATA)') $(OVERRIDES:%=-S %)
+
+reports: setup  ## all pages anew from the outputs that are there, with the commit and hashes of the run
+	@PYTHONPATH=src python -m watchline.overview
 
 promote: setup  ## judge a model against production by conf/promote.yaml, promote it if it passes (MODEL=name NOTE=text)
 	@python -m pipelines promote $(MODEL) $(if $(NOTE),--note '$(NOTE)')

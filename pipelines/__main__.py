@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     board = commands.add_parser("leaderboard", help="methods x seeds of a protocol through DVC's experiment queue")
     search = commands.add_parser("search", help="settings of every method on a protocol's validation days")
     search.add_argument("--models", nargs="+", help="methods; none: all of conf/search.yaml")
-    search.add_argument("--keep", action="store_true", help="freeze what was found in conf/train, conf/searched.yaml")
+    search.add_argument("--keep", action="store_true", help="freeze what was found in conf/")
     for each in (board, search):
         each.add_argument(
             "--protocol", help="name in conf/leaderboard.yaml; none: its default, or generated without data"

@@ -94,18 +94,21 @@ def plan_of(root: Path, config: LeaderboardConfig, protocol: str, overrides: lis
         "subject": config.subject,
         "beside": config.beside,
         "search_budget": config.search_budget,
-        "searched": searched_of(root, config.models),
+        "searched": searched_of(root, protocol, config.models),
         "replicates": config.replicates,
         "published": [{"block": name, **blocks[name]} for name in chosen.published],
     }
 
 
-def searched_of(root: Path, models: Sequence[str]) -> dict[str, Any]:
-    """What conf/searched.yaml says of each of `models`, as the page shows it; nothing where there is no such file."""
+def searched_of(root: Path, protocol: str, models: Sequence[str]) -> dict[str, Any]:
+    """What conf/searched.yaml says of each of `models`, as the page shows it; nothing for another protocol."""
     path = root / SEARCHED
     if not path.is_file():
         return {}
-    found = yaml.safe_load(path.read_text(encoding="utf-8"))["methods"]
+    record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if record["protocol"] != protocol:
+        return {}
+    found = record["methods"]
     return {
         name: {
             "fits": found[name]["fits"],

@@ -66,7 +66,7 @@ def rollback(note: str = "", commit: bool = True, root: Path = ROOT, timeout_s: 
     """
     with only_one(root):
         version = promotion.roll_back(Workspace(root, print, timeout_s), note, commit)
-    create_link_artifact(key="registry", link=f"{_reports(root)}/promote/history.html", link_text="History")
+    create_link_artifact(key="registry", link=f"{_reports(root)}/promote/history/index.html", link_text="History")
     return version
 
 

@@ -43,7 +43,7 @@ def search(
         data: log of the protocol's source, a folder or an archive
         models: methods to search; none: all that conf/search.yaml has a space for
         overrides: more Hydra overrides of every trial
-        keep: freeze what was found in conf/train and conf/searched.yaml
+        keep: freeze what was found in conf/searched.yaml and conf/experiment/PROTOCOL_searched.yaml
         root: project folder
     """
     config, board = read_search(root), read_config(root)
@@ -58,7 +58,7 @@ def search(
     found = folder / "searched.yaml"
     found.write_text(yaml.safe_dump(summarise(bench, config, name), sort_keys=False), encoding="utf-8")
     if keep:
-        freeze(root, found)
+        print(f"frozen as {freeze(root, found).relative_to(root)}: commit it, and conf/searched.yaml")
     return found
 
 

@@ -1,15 +1,13 @@
-"""What a search found: every trial stored with the project, and the best settings written into conf/train."""
+"""What a search found: every trial stored with the project, and the best settings as a named set of conf/experiment."""
 
 from __future__ import annotations
 
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import optuna
 import yaml
 from optuna.trial import TrialState
-from ruamel.yaml import YAML
 
 from pipelines.leaderboard_config import SEARCHED
 from pipelines.search_config import SearchConfig
@@ -44,21 +42,16 @@ def summarise(bench: Bench, config: SearchConfig, protocol: str) -> dict[str, An
     return {"protocol": protocol, "trials": config.trials, "seed": config.seed, "methods": methods}
 
 
-def freeze(root: Path, found: Path) -> None:
-    """Write the settings of `found` into conf/train/NAME.yaml, comments kept, and all of it into conf/searched.yaml."""
+def freeze(root: Path, found: Path) -> Path:
+    """Write `found` to conf/searched.yaml and its settings as a named set of overrides; returns the set's file."""
     record = yaml.safe_load(found.read_text(encoding="utf-8"))
-    editor = YAML()
-    editor.preserve_quotes, editor.width = True, 4096
-    for method, result in record["methods"].items():
-        path = root / f"conf/train/{method}.yaml"
-        section = editor.load(path.read_text(encoding="utf-8"))
-        for key, value in result["setting"].items():
-            section[key] = value
-        text = StringIO()
-        editor.dump(section, text)
-        path.write_text(text.getvalue(), encoding="utf-8")
-    note = "# Written by `python -m pipelines search --keep`: what the search of conf/search.yaml found, all trials.\n"
+    settings = {"train": {method: result["setting"] for method, result in record["methods"].items()}}
+    note = f"# @package _global_\n# What `make search` found on {record['protocol']}; all trials are in {SEARCHED}.\n"
+    chosen = root / f"conf/experiment/{record['protocol']}_searched.yaml"
+    chosen.write_text(note + yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    note = "# Written by `make search`: every trial, with the MAE of the validation rows in seconds.\n"
     (root / SEARCHED).write_text(note + yaml.safe_dump(record, sort_keys=False, width=120), encoding="utf-8")
+    return chosen
 
 
 def _order(config: SearchConfig) -> Any:

@@ -23,6 +23,7 @@ Ints = NDArray[np.int64]
 K = TypeVar("K", bound=Hashable)
 
 NEAR_ZERO_S = 1.0  # labels below this are quick skips
+DRAWS_AT_ONCE = 1 << 17  # draws of a user that the bootstrap holds in memory
 
 
 def mae(label_s: ArrayLike, prediction_s: ArrayLike) -> float:
@@ -364,15 +365,18 @@ def bootstrap_of_seeds(
     return found
 
 
-def bootstrap_totals(sums_UK: Floats, replicates: int, seed: int) -> Floats:
+def bootstrap_totals(sums_UK: Floats, replicates: int, seed: int | Sequence[int]) -> Floats:
     """Totals (R, K) of per-user sums (U, K) over R draws of U users with replacement."""
     num_users = len(sums_UK)
     generator = np.random.default_rng(seed)
+    columns = [np.ascontiguousarray(column) for column in sums_UK.T]
     totals = np.empty((replicates, sums_UK.shape[1]))
-    for replicate in range(replicates):
-        weight_U = np.bincount(generator.integers(0, num_users, num_users), minlength=num_users)
-        # Not a matrix product: BLAS adds in an order that depends on its number of threads.
-        totals[replicate] = (weight_U[:, None] * sums_UK).sum(axis=0)
+    rows = max(1, DRAWS_AT_ONCE // num_users)
+    for start in range(0, replicates, rows):
+        drawn_RU = generator.integers(0, num_users, (min(rows, replicates - start), num_users))
+        for k, column in enumerate(columns):
+            # Not a matrix product of counts: BLAS adds in an order that depends on its number of threads.
+            totals[start : start + rows, k] = column.take(drawn_RU).sum(axis=1)
     return totals
 
 

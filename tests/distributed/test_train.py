@@ -17,6 +17,7 @@ import yaml
 
 from tests.helpers.feature_table import write_feature_table
 from tests.stages.test_train import PARAMS, contents
+from watchline.stages import train as stage
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,10 +59,18 @@ def train(project: Path, num_processes: int, model: str = "gr", check: bool = Tr
     return run(project, command(model, f"{model}{num_processes}"), check)
 
 
+def train_here(project: Path, num_processes: int = 1, model: str = "gr") -> None:
+    """The same in this process, which a fit that is not shared stays in."""
+    set_processes(project, num_processes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        stage.main(command(model, f"{model}{num_processes}")[3:])
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = make_project(tmp_path_factory.mktemp("project"))
-    train(root, 1)
+    train_here(root)
     return root
 
 
@@ -74,8 +83,8 @@ def test_two_processes_give_the_bytes_of_one(project: Path) -> None:
 def test_four_processes_train_as_one_does_up_to_the_order_of_a_sum(tmp_path: Path) -> None:
     """Four gradients are added in another order; the losses and metrics of a short run agree to 1e-4 of their value."""
     root = make_project(tmp_path, {"epochs: 4": "epochs: 1\n    num_shards: 4"})
-    for num_processes in (1, 4):
-        train(root, num_processes)
+    train_here(root)
+    train(root, 4)
     one, four = (curves(root / f"gr{count}/report/curves.csv") for count in (1, 4))
     assert len(one) == 2
     for row, other in zip(one, four, strict=True):
@@ -101,9 +110,12 @@ def test_killed_while_training_and_repeated_they_give_the_same_bytes(project: Pa
     assert contents(project / "killed") == contents(project / "gr1")
 
 
-def test_a_model_that_cannot_share_a_fit_is_fitted_by_the_first_process_alone(project: Path) -> None:
+def test_a_model_that_cannot_share_a_fit_is_fitted_by_the_first_process_alone(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """In a process of its own without torchrun, and under somebody else's by the first of its processes."""
-    assert "on 1 x cpu" in train(project, 2, "lightgbm").stdout
+    train_here(project, 2, "lightgbm")
+    assert "on 1 x cpu" in capsys.readouterr().out
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "watchline.stages.train"]
     _, _, _, *arguments = command("lightgbm", "torchrun")
     assert run(project, [sys.executable, *launcher, *arguments]).stdout.count("training rows") == 1
@@ -111,9 +123,9 @@ def test_a_model_that_cannot_share_a_fit_is_fitted_by_the_first_process_alone(pr
 
 
 def test_shards_that_do_not_divide_are_an_error_before_any_work(project: Path) -> None:
-    failed = train(project, 3, check=False)
-    assert failed.returncode == 1
-    assert failed.stderr.startswith("error: num_shards=2 does not divide over 3 processes")
+    with pytest.raises(ValueError, match=r"^num_shards=2 does not divide over 3 processes"):
+        train_here(project, 3)
+    assert not (project / "gr3").exists()
 
 
 def test_an_error_of_the_first_process_is_named_by_all_without_a_traceback_of_the_stage(tmp_path: Path) -> None:

@@ -13,15 +13,16 @@ from tests.helpers.leaderboard_runs import noisy, rows, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ["gr", "lightgbm"]
-# `WHERE/broken-SEED` makes a seed fail and `WHERE/slow` makes one wait; WHERE/ran has a line for every stage that ran.
+# `$WHERE/broken-SEED` makes a seed fail and `$WHERE/slow` makes one wait; $WHERE/ran has a line for every stage that
+# ran. The folder comes from the environment, so that one project can be copied for every test.
 DVC_YAML = """
 stages:
   train:
     matrix: {model: "${models}"}
     cmd: >-
-      echo train ${item.model} ${train.common.seed} >> WHERE/ran
-      && if test -e WHERE/slow; then sleep 611; fi
-      && if test -e WHERE/broken-${train.common.seed}; then echo no such luck; exit 3; fi
+      echo train ${item.model} ${train.common.seed} >> $WHERE/ran
+      && if test -e $WHERE/slow; then sleep 611; fi
+      && if test -e $WHERE/broken-${train.common.seed}; then echo no such luck; exit 3; fi
       && mkdir -p models reports/train/${item.model}
       && echo ${train.common.seed} > models/${item.model}
       && echo '{"parameters": 10, "seed": ${train.common.seed}}' > reports/train/${item.model}/metrics.json
@@ -35,15 +36,15 @@ stages:
     outs: [data/evaluate]
     metrics: [reports/evaluate/metrics.json]
   abtest:
-    cmd: echo abtest >> WHERE/ran
+    cmd: echo abtest >> $WHERE/ran
     deps: [data/evaluate]
 """
 
 
-def make_project(root: Path, where: Path) -> Path:
+def make_project(root: Path) -> Path:
     """A git repository with DVC, the toy line, the real conf/leaderboard.yaml cut to two methods and seeds."""
     (root / "conf").mkdir(parents=True)
-    (root / "dvc.yaml").write_text(DVC_YAML.replace("WHERE", str(where)))
+    (root / "dvc.yaml").write_text(DVC_YAML)
     base = {"models": ["gr"], "train": {"common": {"seed": 0}}, "finetune": {"seed": 0}, "ingest": {"path": "nowhere"}}
     (root / "conf/config.yaml").write_text(yaml.safe_dump(base))
     (root / "params.yaml").write_text(yaml.safe_dump(base))

@@ -79,7 +79,7 @@ def write_run(place: Path, seed: int, models: Mapping[str, Predict], data: Rows,
         write_timing(place.parent, name, place / f"reports/train/{name}/metrics.json", timing)
     write_parquet(to_table(ids, data.slices), place / "data/evaluate/slices/eval.parquet")
     evaluation = Evaluation(data.label, data.user, predictions, {with_quantiles: 0.8} if with_quantiles else {})
-    result = measure(evaluation, data.slices[0], EvaluateConfig(replicates=100), WINDOW)
+    result = measure(evaluation, data.slices, EvaluateConfig(replicates=100), WINDOW)
     write_json(place / "reports/evaluate/metrics.json", result)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from watchline.data.schema import TIMESTAMP
+from watchline.experiment.requests import draw_candidates
 
 
 class ToyLaw:
@@ -66,3 +67,11 @@ def exposure_log(
             "watch_time_s": law.sample(user, video, surface, None, generator),
         }
     )
+
+
+def candidates_with_durations(
+    requests, generator, *, catalogues, size, known=lambda user_id, video_id: None
+) -> pl.DataFrame:
+    """Candidates drawn from the catalogues, with the one feature that sessions read."""
+    candidates = draw_candidates(requests, catalogues, size, known, generator)
+    return candidates.with_columns(duration_s=5.0 + pl.col("video_id") % 20)

@@ -18,10 +18,11 @@ from watchline.config import ConfigError
 from watchline.data.synthetic import SyntheticConfig
 from watchline.data.synthetic.population import draw_population
 from watchline.data.synthetic.source import build_law
-from watchline.data.tables import read_days
+from watchline.data.tables import day_path, read_days, read_parquet, write_parquet
 from watchline.stages import abtest
 
-ABTEST = {"requests": 150, "candidates": 6, "top_k": 2, "false_positive_runs": 20}
+ABTEST = {"num_threads": 1, "requests": 150, "candidates": 6, "top_k": 2, "pages": 3, "false_positive_runs": 20}
+ABTEST |= {"expectation_runs": 4}
 ARGUMENTS = ["--tables", "data/ingest", "--features", "data/features", "--repo", "features"]
 ARGUMENTS += ["--models", "models", "--report", "reports/abtest"]
 
@@ -45,7 +46,9 @@ def folder(trained, tmp_path, monkeypatch) -> Path:
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     write_params(tmp_path / "params.yaml", abtest=ABTEST)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(abtest, "join_features", lambda candidates, repo, features: joined(repo, features, candidates))
+    monkeypatch.setattr(
+        abtest, "join_features", lambda candidates, repo, features_dir: joined(repo, features_dir, candidates)
+    )
     return tmp_path
 
 
@@ -65,8 +68,10 @@ def test_the_oracle_is_used_where_there_is_a_law_and_its_true_lift_is_shown(fold
     assert result["interval"]["low"] <= result["true_lift"] <= result["interval"]["high"]
     assert 0 <= result["p_value"] <= 1 and result["srm_p"] > 0.001
     expected = result["expected_s_per_exposure"]
-    assert expected["treatment"] / expected["control"] - 1 == pytest.approx(result["true_lift"])
     assert max(expected.values()) == expected["best"]
+    watch_s = [result["arms"][arm]["expected_watch_s_per_session"] for arm in ("treatment", "control")]
+    assert watch_s[0] / watch_s[1] - 1 == pytest.approx(result["true_lift"])
+    assert 0 < result["true_lift_error"] < 0.02
 
 
 def test_a_log_without_a_law_is_answered_by_a_reward_model_that_the_page_calls_one(folder):
@@ -81,6 +86,29 @@ def test_a_model_against_itself_has_no_true_lift(folder):
     result = run(folder, treatment="lightgbm")
     assert result["true_lift"] == 0.0
     assert result["verdict"]["status"] == "info"
+
+
+def test_more_treatments_share_the_users_and_are_compared_with_the_control(folder):
+    result = run(folder, treatments=[{"model": "lightgbm", "statistic": "median", "epsilon": 0.5}])
+    assert list(result["more_arms"]) == ["treatment", "treatment_2"]
+    assert result["arms"]["treatment_2"]["epsilon"] == 0.5
+    assert sum(arm["requests"] for arm in result["arms"].values()) == 150
+
+
+def test_random_rows_are_replayed_without_sessions(folder):
+    path = day_path(folder / "data/features/table", WINDOW.end)
+    write_parquet(read_parquet(path).with_columns(is_random=pl.lit(True)), path)
+    result = run(folder, environment="replay", candidates=3, top_k=1, pages=1)
+    assert result["environment"] == "replay" and set(result["arms"]["control"]["estimates"]) >= {"ips", "dr"}
+    assert result["log"]["rows"] == result["asked"]["requests"] == 150
+    assert "nothing is simulated" in (folder / "reports/abtest/index.html").read_text()
+
+
+def test_users_expect_what_they_watched_before_drawn_to_what_all_watched():
+    log = pl.DataFrame({"user_id": [1] * 10 + [2] * 10, "watch_time_s": [4.0] * 10 + [8.0] * 10})
+    everyone = np.log([5.0, 9.0]).mean()  # of 1 + watch time
+    expected = np.exp([(everyone + np.log(9)) / 2, (everyone + np.log(5)) / 2, everyone]) - 1
+    assert abtest.expected_watch_s(np.array([2, 1, 3]), log) == pytest.approx(expected)
 
 
 def test_outputs_are_the_same_bytes_twice_and_others_for_another_seed(folder):
@@ -119,7 +147,14 @@ def test_watch_time_of_the_eval_days_never_enters_cuped(folder):
         ({"candidates": 1}, r"abtest.candidates: .*greater than or equal to 2, got 1"),
         ({"top_k": 7}, r"abtest.top_k: .*at most abtest.candidates, 6, got 7"),
         ({"candidates": 500}, r"abtest.candidates"),
-        ({"environment": "matrix"}, r"abtest.environment"),
+        ({"environment": "live"}, r"abtest.environment"),
+        ({"environment": "matrix"}, r"no matrix; set abtest.environment to model"),
+        ({"pages": 4}, r"abtest.pages: .*more than the 6 of abtest.candidates, got 4"),
+        ({"margins": {"revenue": 0.1}}, r"abtest.margins: .*completion_rate"),
+        ({"patience": {"memory": 1.0}}, r"abtest.patience.memory: .*less than 1"),
+        ({"treatments": [{"model": "gr"}]}, r"abtest.treatments.0.model: models/gr is not a trained model"),
+        ({"treatments": [{"model": "lightgbm", "statistic": "expected_long_view"}]}, r"abtest.treatments.0.statistic"),
+        ({"treatment_epsilon": 0.1, "treatment_temperature": 1.0}, r"epsilon and temperature exclude each other"),
         ({"request": 5}, r"abtest.request: unknown parameter"),
     ],
 )

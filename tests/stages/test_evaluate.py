@@ -20,7 +20,7 @@ from watchline.models.base import FitContext
 from watchline.models.common import CommonConfig
 from watchline.stages.evaluate import main
 
-EVALUATE = {"replicates": 100}
+EVALUATE = {"replicates": 100, "num_threads": 1}
 ARGUMENTS = [
     "--models",
     "models",

@@ -10,15 +10,24 @@ import pytest
 import yaml
 
 from pipelines.params import compose_params
+from watchline.overview.rebuild import rebuild
 
 ROOT = Path(__file__).resolve().parents[2]
+# A week at one thread each: two threads of a process wait for each other where the tests share the cores.
 SMALL = [
-    "ingest.exposures=8000",
+    "ingest.days=7",
+    "ingest.exposures=4000",
+    "window.end=2024-03-07",
+    "window.finetune_days=1",
+    "window.train_days=3",
+    "train.common.num_threads=1",
     "train.gr.epochs=1",
     "train.lightgbm.num_rounds=20",
     "finetune.epochs=1",
     "evaluate.replicates=100",
+    "evaluate.num_threads=1",
     "abtest.requests=600",
+    "abtest.num_threads=1",
 ]
 
 
@@ -74,6 +83,17 @@ def test_every_stage_leaves_its_page_and_metrics(line):
     pages = {path.relative_to(line / "reports").parts[0] for path in (line / "reports").rglob("index.html")}
     assert {"index.html", *dag} - {"report"} == pages
     assert (line / "reports/report/metrics.json").is_file()
+    own = [path for path in (line / "reports").rglob("*.html") if path.name != "evidently.html"]
+    assert (line / "reports/index.html").stat().st_size < 300_000
+    assert not [path for path in own if path.stat().st_size > 1_500_000]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_pages_made_anew_leave_nothing_to_do(line):
+    """Every page is what its stored content gives: rendering changes no output of the line."""
+    assert rebuild(line).changed == [line / "reports/run/index.html"]
+    assert "up to date" in dvc(line, "status")
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The index names what ran, judges by the A/B test, marks the best, and links every page."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 import yaml
 
 from watchline.config import ConfigError
+from watchline.overview.rebuild import rebuild
+from watchline.report import Page
 from watchline.stages import report as stage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +67,10 @@ def make_inputs(directory: Path, changes: dict | None = None, **overrides) -> No
 def run(directory: Path, monkeypatch) -> tuple[str, dict]:
     """Run the stage in `directory`; return the page and the summary."""
     monkeypatch.chdir(directory)
-    stage.main(["--reports", "reports", "--out", "reports/index.html", "--summary", "reports/report/metrics.json"])
+    places = {"out": "index.html", "cards": "report/cards", "summary": "report/metrics.json"}
+    stage.main(
+        ["--reports", "reports", *(word for name, path in places.items() for word in (f"--{name}", f"reports/{path}"))]
+    )
     page = (directory / "reports/index.html").read_text()
     return page, json.loads((directory / "reports/report/metrics.json").read_text())
 
@@ -82,7 +88,7 @@ def test_the_index_links_every_page_and_is_small(tmp_path, monkeypatch):
 def test_the_best_of_each_metric_is_marked_by_what_is_ideal(tmp_path, monkeypatch):
     make_inputs(tmp_path)
     page, summary = run(tmp_path, monkeypatch)
-    models = page[page.index('id="models-on-the-eval-days"') : page.index('id="simulated-lift"')]
+    models = page[page.index('id="leaderboard"') : page.index('id="a-b-test"')]
     assert re.findall(r'class="best">([\d.]+)', models) == ["7.000", "4.400", "0.6200", "0.900"]
     assert summary["best"] == {"mae_s": "gr", "rmse_s": "lightgbm", "xauc": "gr"}
 
@@ -90,7 +96,7 @@ def test_the_best_of_each_metric_is_marked_by_what_is_ideal(tmp_path, monkeypatc
 def test_the_verdict_is_that_of_the_ab_test(tmp_path, monkeypatch):
     make_inputs(tmp_path)
     page, summary = run(tmp_path, monkeypatch)
-    assert summary["verdict"] == METRICS["abtest"]["verdict"]
+    assert summary["verdict"] == {**METRICS["abtest"]["verdict"], "word": "Ship"}
     assert summary["verdicts"]["drift"]["status"] == "warn"
     assert page.index("Ship gr") < page.index("<section")
 
@@ -99,13 +105,63 @@ def test_data_that_did_not_pass_overrule_the_ab_test(tmp_path, monkeypatch):
     failed = {"status": "fail", "text": "2 of 30 expectations failed"}
     make_inputs(tmp_path, {"validate": {"verdict": failed}})
     _, summary = run(tmp_path, monkeypatch)
-    assert summary["verdict"] == failed
+    assert summary["verdict"]["status"] == "fail" and summary["verdict"]["word"] == "Don't ship"
+    assert failed["text"] in summary["verdict"]["text"]
 
 
 def test_a_reward_model_is_labelled_as_what_it_is(tmp_path, monkeypatch):
     make_inputs(tmp_path, {"abtest": {"environment": "model"}})
     page, _ = run(tmp_path, monkeypatch)
     assert "a reward model, not from users" in page
+
+
+def test_every_model_has_a_card_with_its_interval_limits_and_hashes(tmp_path, monkeypatch):
+    row = {"bucket": "cold user, cold video", "rows": 300, "mean_label_s": 9.0}
+    row |= {"mae_s": {"gr": 5.0}, "xauc": {"gr": 0.51}}
+    slices = [{"title": "Cold users and videos", "note": "", "rows": [row]}]
+    intervals = {"gr": {"mae_s": {"low": 4.2, "high": 4.7}}}
+    make_inputs(tmp_path, {"evaluate": METRICS["evaluate"] | {"slices": slices, "intervals": intervals}})
+    page, _ = run(tmp_path, monkeypatch)
+    card = (tmp_path / "reports/report/cards/gr.html").read_text()
+    assert 'href="report/cards/gr.html"' in page and 'href="report/cards/lightgbm.html"' in page
+    assert all(text in card for text in ("4.2000", "4.7000", "2024-03-05 to 2024-03-06", "Ship gr: +2.00%"))
+    assert "XAUC 0.510 on 300 rows; 0.620 over all." in card
+    assert hashlib.md5((tmp_path / "reports/train/gr/metrics.json").read_bytes()).hexdigest() in card
+    assert 'href="../../train/gr/index.html"' in card
+    assert "In use" in (tmp_path / "reports/report/cards/lightgbm.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("lift", "status", "word"), [(0.02, "pass", "In part"), (-0.02, "fail", "In part"), (0.0, "info", "Open")]
+)
+def test_the_index_says_whether_offline_metrics_saw_the_lift_coming(tmp_path, monkeypatch, lift, status, word):
+    make_inputs(tmp_path, {"abtest": {"lift": lift, "verdict": {"status": status, "text": "text"}}})
+    page, _ = run(tmp_path, monkeypatch)
+    why = page[page.index('id="why"') : page.index('id="data"')]
+    assert word in why and "better by MAE 4.6 to 4.4, XAUC 0.61 to 0.62; worse by RMSE 7 to 7.2" in why
+
+
+def test_pages_made_anew_are_the_same_bytes_and_the_run_names_its_hashes(tmp_path, monkeypatch):
+    make_inputs(tmp_path)
+    stored = tmp_path / "reports/evaluate/index.html"
+    Page("evaluate", "Stored").write(stored)
+    run(tmp_path, monkeypatch)
+    (tmp_path / "dvc.lock").write_text("stages: {ingest: {outs: [{path: data/ingest, md5: 0a1b2c, size: 7}]}}")
+    before = {path: path.read_bytes() for path in (tmp_path / "reports").rglob("*.html")}
+    assert rebuild(tmp_path).changed == [tmp_path / "reports/run/index.html"]
+    assert {path: path.read_bytes() for path in before} == before
+    stored.write_text("an older look")
+    assert rebuild(tmp_path).changed == [stored]
+    assert stored.read_bytes() == before[stored]
+    own = (tmp_path / "reports/run/index.html").read_text()
+    assert "0a1b2c" in own and "No leaderboard yet" in own and 'href="../report/cards/gr.html"' in own
+
+
+def test_content_that_is_no_page_is_named(tmp_path, monkeypatch):
+    make_inputs(tmp_path)
+    (tmp_path / "reports/drift/page.json").write_text('{"stage": "drift"}')
+    with pytest.raises(ValueError, match=r"reports/drift/page.json: not the content of a page"):
+        rebuild(tmp_path)
 
 
 def test_markup_in_a_metric_is_text(tmp_path, monkeypatch):

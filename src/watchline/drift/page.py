@@ -18,7 +18,12 @@ NUM_CATEGORIES = 8
 BETTER = {"mae_s": min, "rmse_s": min, "xauc": max}
 TITLES = {"mae_s": "MAE s", "rmse_s": "RMSE s", "xauc": "XAUC"}
 FORMATS = {"MAE s": ".3f", "RMSE s": ".3f", "XAUC": ".4f", "lift": "+.2%", "low": "+.2%", "high": "+.2%"}
-ENVIRONMENTS = {"oracle": "the oracle (the generator's own law)", "model": "a reward model, not users"}
+ENVIRONMENTS = {
+    "oracle": "the oracle (the generator's own law)",
+    "matrix": "recorded plays of nearly every pair of users and videos",
+    "replay": "a log of videos shown at random",
+    "model": "a reward model, not users",
+}
 
 
 def build_page(

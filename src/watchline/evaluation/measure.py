@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -92,12 +92,15 @@ class Slices:
     note: str = ""
 
 
-def measure(evaluation: Evaluation, durations: Slices, config: EvaluateConfig, window: Window) -> dict[str, Any]:
-    """The content of metrics.json; `durations`: the rows by duration of their video."""
+def measure(evaluation: Evaluation, slices: Sequence[Slices], config: EvaluateConfig, window: Window) -> dict[str, Any]:
+    """The content of metrics.json; the first of `slices` is by duration of the video."""
+    durations = slices[0]
     first, last = window.ranges["eval"] if window.rows is None else (window.start, window.end)
     result: dict[str, Any] = {
         "models": {name: _of_model(evaluation, name, durations) for name in evaluation.predictions},
         "statistics": STATISTIC,
+        "intervals": intervals(evaluation, config),
+        "slices": [{"title": part.title, "note": part.note, "rows": _by_bucket(evaluation, part)} for part in slices],
         "window": {
             "eval_first": first.isoformat(),
             "eval_last": last.isoformat(),
@@ -133,6 +136,21 @@ def best_constant(label: np.ndarray) -> dict[str, float]:
         "median_s": median,
         "mean_s": mean,
     }
+
+
+def intervals(evaluation: Evaluation, config: EvaluateConfig) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Model -> metric that has a bootstrap -> ends of its 95 % interval, from the same draws of users for all."""
+    asked = {
+        (name, metric): (metric, [predictions[STATISTIC[metric]]])
+        for name, predictions in evaluation.predictions.items()
+        for metric in metrics.BOOTSTRAP_METRICS
+    }
+    found: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in evaluation.predictions}
+    drawn = metrics.bootstrap_of_seeds(evaluation.label, asked, evaluation.user, config.replicates, config.seed)
+    for (name, metric), replicates in drawn.items():
+        low, high = np.percentile(replicates.draws_R, [2.5, 97.5])
+        found[name][metric] = {"low": _plain(float(low)), "high": _plain(float(high))}
+    return found
 
 
 def differences(evaluation: Evaluation, config: EvaluateConfig) -> dict[str, dict[str, dict[str, float | None]]]:
@@ -189,7 +207,7 @@ def _times_seen(table: pl.DataFrame, history: pl.DataFrame, key: str) -> np.ndar
     return seen.fill_null(0).to_numpy().astype(np.int64)
 
 
-def detail(evaluation: Evaluation, slices: list[Slices], config: EvaluateConfig) -> dict[str, Any]:
+def detail(evaluation: Evaluation, config: EvaluateConfig) -> dict[str, Any]:
     """What the page shows beyond metrics.json, as plain numbers."""
     models = evaluation.predictions
     return {
@@ -201,7 +219,6 @@ def detail(evaluation: Evaluation, slices: list[Slices], config: EvaluateConfig)
         "deciles": {
             name: metrics.calibration_by_decile(evaluation.label, values["mean"]) for name, values in models.items()
         },
-        "slices": [{"title": part.title, "note": part.note, "rows": _by_bucket(evaluation, part)} for part in slices],
         "replicates": config.replicates,
     }
 

@@ -55,7 +55,7 @@ def build_page(result: Mapping[str, Any], details: Mapping[str, Any]) -> Page:
     page.section("Every statistic of every model", _statistics_table(details["by_statistic"]), note=note)
     _add_calibration(page, details["deciles"])
     _add_intervals(page, result["models"])
-    for part in details["slices"]:
+    for part in result["slices"]:
         page.section(part["title"], _slice_table(part["rows"]), note=part["note"])
     page.section("Definitions", Text(DEFINITIONS), Facts({"bootstrap replicates": details["replicates"]}))
     return page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from watchline.experiment.planning_page import add_outlook, add_sequence
 from watchline.experiment.statistics import ALPHA, SRM_ALARM
 from watchline.report import charts
 from watchline.report.blocks import Callout, Facts, Table, Text, Verdict
@@ -12,7 +13,12 @@ from watchline.report.page import Page
 ENVIRONMENT = {
     "oracle": (
         "The oracle environment: answers are drawn from the law that generated the data, so the true lift of the two "
-        "policies on these requests is known exactly and stands beside the estimates."
+        "policies on these sessions is known, up to its own small Monte Carlo error, and stands beside the estimates."
+    ),
+    "matrix": (
+        "The matrix environment: answers are the recorded plays of a log in which nearly every pair of its users and "
+        "videos was observed; videos without a record are never candidates. What a user answered once stands for what "
+        "the user would answer at any time, so the lift is that of these users and these answers."
     ),
     "model": (
         "The reward-model environment: answers come from a model of watch time, not from users. It was fitted on the "
@@ -26,23 +32,31 @@ ENVIRONMENT = {
 METHOD = (
     "Requests are exposures of the eval days, drawn without replacement, of which user, time and surface are kept. The "
     "{candidates} candidates of a request are drawn ({retrieval}) from the videos shown on the {catalogue_days} days "
-    "before its day, with features as of its moment. An arm shows its best {top_k}. Users are assigned by a hash of "
-    "salt and id.\n\n"
+    "before its day, with features as of its moment. An arm ranks them once; the user goes down the list, {top_k} a "
+    "page, for up to {pages} pages. Users are assigned by a hash of salt and id.\n\n"
+    "After every exposure the session goes on with chance expit({patience[stay_logit]} + own patience - "
+    "{patience[fatigue_per_minute]} * minutes so far + mood). Own patience is a user's, normal with deviation "
+    "{patience[spread]}; mood keeps {patience[memory]} of itself, gains {patience[gain]} * log((1 + watch time) / (1 + "
+    "what the user expects)) and loses {patience[skip_loss]} at a quick skip. These numbers are assumptions.\n\n"
     "Intervals are 95 %: Welch for differences, Fieller for lifts, so that a lift's interval holds 0 exactly when its "
     "p-value is above 0.05; per exposure by the delta method. CUPED adjusts by the watch time of the {pre_period_days} "
-    "days before. Every user has one value, because exposures of one user are not independent.\n\n"
-    "All users in both arms: what a test cannot do and a simulation can. Both policies answer every request, the "
-    "environment's expectation is taken in place of a drawn answer, and the interval is of users alone. It is far "
-    "narrower than the test's; what the gate of a promotion reads."
+    "days before. Every user has one value, because exposures of one user are not independent."
 )
 
 POWER = "smallest lift found with 80 % power"
+
+RESULT_NOTE = (
+    "Lift: treatment over control, minus 1. A true lift is that of the expected watch time of all users' sessions "
+    "under either arm; its interval is of the simulation that computes it."
+)
 
 METRICS = {
     "watch_per_user": "watch time per user, s (primary)",
     "watch_per_user_cuped": "watch time per user with CUPED, s",
     "watch_per_exposure": "watch time per exposure, s",
+    "exposures_per_session": "exposures per session",
     "skips_per_exposure": "skips (under 1 s) per exposure",
+    "completions_per_exposure": "completions (to the end) per exposure",
 }
 
 
@@ -51,7 +65,7 @@ def build_page(result: dict[str, Any]) -> Page:
     control, treatment = result["arms"]["control"], result["arms"]["treatment"]
     asked, window = result["asked"], result["window"]
     lead = (
-        f"{_arm(treatment)} against {_arm(control)}: {asked['requests']:,} requests of {window['eval_first']} to "
+        f"{_arm(treatment)} against {_arm(control)}: {asked['requests']:,} sessions of {window['eval_first']} to "
         f"{window['eval_last']}, {control['users'] + treatment['users']:,} users."
     )
     page = Page("abtest", "Simulated A/B test", lead, Verdict(**result["verdict"]))
@@ -62,7 +76,11 @@ def build_page(result: dict[str, Any]) -> Page:
     name = result["environment"]
     page.section("Environment", Callout("info" if name == "oracle" else "warn", ENVIRONMENT[name]))
     _add_result(page, result)
+    add_sequence(page, result["sequence"])
+    _add_guardrails(page, result)
     _add_checks(page, result)
+    add_outlook(page, result["outlook"])
+    _add_more_arms(page, result)
     page.section("Arms", _arms_table(result))
     _add_headroom(page, result)
     if "reward_model" in result:
@@ -93,12 +111,9 @@ def _add_result(page: Page, result: dict[str, Any]) -> None:
         (name, *row[3:6]) for name, row in zip(("per user", "per user, CUPED", "per exposure"), rows, strict=False)
     ]
     if "true_lift" in result:
-        rows.append(["true lift of watch time", None, None, result["true_lift"], None, None, None])
-        marks.append(("true lift", *[result["true_lift"]] * 3))
-    both = result["both_arms"]
-    span = both["interval"]["low"], both["interval"]["high"]
-    rows.append(["expected watch time, all users in both arms", None, None, both["lift"], *span, both["p_value"]])
-    marks.append(("all users in both arms", both["lift"], *span))
+        span = [result["true_lift"] + side * (result["true_lift_error"] or 0.0) for side in (-1.96, 1.96)]
+        rows.append(["true lift of watch time", None, None, result["true_lift"], *span, None])
+        marks.append(("true lift", result["true_lift"], *span))
     marks = [mark for mark in marks if None not in mark]
     blocks: list[Any] = [Table(columns, rows, formats=formats)]
     if marks:
@@ -114,7 +129,7 @@ def _add_result(page: Page, result: dict[str, Any]) -> None:
                 title="Lift of watch time, with 95 % interval",
             )
         )
-    page.section("Result", *blocks, note="Lift: treatment over control, minus 1.")
+    page.section("Result", *blocks, note=RESULT_NOTE)
 
 
 def _add_checks(page: Page, result: dict[str, Any]) -> None:
@@ -145,6 +160,52 @@ def _add_checks(page: Page, result: dict[str, Any]) -> None:
     page.section("Checks", Table(["check", "verdict", "finding"], rows))
 
 
+OUTCOME = {"pass": "pass", "harmed": "fail", "cannot tell": "info"}
+
+
+def _add_guardrails(page: Page, result: dict[str, Any]) -> None:
+    """What the treatment must not harm, each with the loss that is accepted."""
+    if not result["guardrails"]:
+        return
+    columns = ["guardrail", "verdict", "accepted loss", "control", "treatment", "lift", "low", "high"]
+    rows = [
+        [
+            f"{name.replace('_', ' ')} ({rail['better']} is better)",
+            Verdict(OUTCOME[rail["verdict"]], rail["verdict"]),
+            rail["margin"],
+            *(rail[key] for key in ("control", "treatment", "lift")),
+            *(rail["interval"][end] for end in ("low", "high")),
+        ]
+        for name, rail in result["guardrails"].items()
+    ]
+    formats = {"accepted loss": ".0%", "control": ".3f", "treatment": ".3f"}
+    formats |= dict.fromkeys(["lift", "low", "high"], "+.2%")
+    note = "A guardrail passes when all of its interval is above the accepted loss, and is harmed when all is a loss."
+    page.section("Guardrails", Table(columns, rows, formats=formats), note=note)
+
+
+def _add_more_arms(page: Page, result: dict[str, Any]) -> None:
+    """Every treatment against the control, where there are several."""
+    if not result["more_arms"]:
+        return
+    columns = ["arm", "lift", "low", "high", "p-value", "p-value, corrected", "expected lift"]
+    rows = [
+        [
+            f"{arm}: {_arm(result['arms'][arm])}",
+            found["lift"],
+            *(found["interval"][end] for end in ("low", "high")),
+            found["p_value"],
+            found["p_corrected"],
+            found.get("true_lift", found.get("expected_lift")),
+        ]
+        for arm, found in result["more_arms"].items()
+    ]
+    formats = dict.fromkeys(["lift", "low", "high", "expected lift"], "+.2%")
+    formats |= dict.fromkeys(["p-value", "p-value, corrected"], ".4f")
+    note = "Watch time per user against the control; p-values corrected over the arms by Holm's method."
+    page.section("All treatments", Table(columns, rows, formats=formats), note=note)
+
+
 def _span(found: dict[str, Any]) -> str:
     interval = found["interval"]
     if None in (found["lift"], interval["low"], interval["high"]):
@@ -157,13 +218,20 @@ def _badge(good: bool, yes: str, no: str) -> Verdict:
     return Verdict("pass", yes) if good else Verdict("warn", no)
 
 
+EXPECTED = {
+    "expected_watch_s_per_session": "expected s a session",
+    "expected_exposures_per_session": "expected exposures a session",
+}
+
+
 def _arms_table(result: dict[str, Any]) -> Table:
-    keys = ["model", "statistic", "users", "requests", "exposures"]
+    keys = ["model", "statistic", "users", "requests", "exposures", *EXPECTED]
     rows = [
         [arm, *(values[key].replace("_", " ") if key == "statistic" else values[key] for key in keys)]
         for arm, values in result["arms"].items()
     ]
-    return Table(["arm", *keys], rows)
+    titles = [EXPECTED.get(key, key) for key in keys]
+    return Table(["arm", *titles], rows, formats=dict.fromkeys(EXPECTED.values(), ".2f"))
 
 
 def _add_headroom(page: Page, result: dict[str, Any]) -> None:
@@ -180,9 +248,7 @@ def _add_headroom(page: Page, result: dict[str, Any]) -> None:
         list(titles.values()),
         [expected[key] for key in titles],
         "s per exposure",
-        "Expected watch time of what is shown",
+        "Expected watch time of first pages",
     )
-    note = (
-        "Expectations of the environment, over all requests; the best possible policy ranks by the environment itself."
-    )
+    note = "Expectations of the environment over all first pages; the best possible policy ranks by the environment."
     page.section("Room to gain", figure, note=note)

@@ -1,69 +1,166 @@
-"""The run of a test: both arms rank all requests, the environment answers what each shows."""
+"""The run of a test: every arm ranks each session's candidates, users walk down them, the environment answers.
 
-# N requests, C candidates each, K of them shown, U users numbered from 0
+Sessions are run in chunks. A chunk depends on its number and on the seed, never on the process that runs it or on what
+ran before, so one process and several give the same bytes, and memory is that of a chunk.
+"""
+
+# N sessions (one a request), C candidates each, P places of a session, R runs of the expectation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from watchline.experiment.analysis import UserTotals
-from watchline.experiment.environments import Environment
-from watchline.experiment.policies import Policy
+from watchline.experiment.environments.base import Answers, Environment, Floats, Ints
+from watchline.experiment.patience import Patience, Viewers
+from watchline.experiment.policies import Policy, best_of
+from watchline.experiment.sessions import Expectation, Walk, expect, walk
+from watchline.experiment.streams import ANSWERS, CANDIDATES, EXPECTATION, EXPLORATION, stream
+from watchline.experiment.totals import SessionTotals
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+CHUNK = 1000  # sessions
 
-_FIRST_STREAM = 3  # of the arms' answers; requests and candidates are drawn from streams 1 and 2 of the same seed
+# Candidates of some requests with their feature columns, (n * C) rows by request.
+Prepare = Callable[[pl.DataFrame, np.random.Generator], pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class World:
+    """All that a chunk of sessions needs besides its requests; goes to worker processes as it is.
+
+    `prepare` draws candidates and joins their features; a session shows at most `pages` * `top_k` of them.
+    """
+
+    arms: Mapping[str, Policy]
+    environment: Environment
+    patience: Patience
+    prepare: Prepare
+    top_k: int
+    pages: int
+    seed: int
+    expectation_runs: int
+
+    @property
+    def places(self) -> int:
+        """Exposures of a session at most."""
+        return self.top_k * self.pages
+
+
+@dataclass(frozen=True)
+class ArmRun:
+    """One arm over some sessions: what happened, what was to be expected, and its log of exposures."""
+
+    totals: SessionTotals
+    expectation: Expectation
+    first_page_s: float  # sum over sessions of the expected watch time of the first page, seconds
+    log: pl.DataFrame  # request_id, place, user_id, video_id, propensity, watch_time_s
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Every arm over the same sessions; `chance_s` and `best_s` as `first_page_s`, by chance and at the best."""
+
+    arms: dict[str, ArmRun]
+    chance_s: float
+    best_s: float
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """Every arm's answers to every request, so that truth, A/A and headroom come from the run that the test is of.
+    """Every arm's answers to every session, so that truth, A/A and headroom come from the run that the test is of.
 
-    user_N: number of each request's user in `users` (U,); shown: of each arm the rows of the candidate table (N, K);
-    answers: of each arm the drawn watch times (N, K); mean_NC: expected watch time of every candidate. Seconds.
+    users (U,): ids, ascending; user_N: number of each session's user in `users`; page_s: expected watch time per
+    exposure of first pages, seconds, of each arm, of chance ("random") and of the best possible choice ("best").
     """
 
     users: Ints
     user_N: Ints
-    shown: Mapping[str, Ints]
-    answers: Mapping[str, Floats]
-    mean_NC: Floats
-
-    def totals(self, arm: str) -> UserTotals:
-        """Per-user totals had every user been in `arm`."""
-        return UserTotals.of(self.answers[arm], self.user_N, len(self.users))
-
-    def expected(self, arm: str) -> Floats:
-        """Expected watch time (N, K) of what `arm` shows."""
-        return self.mean_NC.ravel()[self.shown[arm]]
+    totals: dict[str, SessionTotals]
+    expectations: dict[str, Expectation]
+    page_s: dict[str, float]
+    log: pl.DataFrame  # with the arm
 
 
-def simulate(
+def run_chunk(world: World, number: int, requests: pl.DataFrame) -> Chunk:
+    """Chunk `number`: its requests (n rows, with expected_s), every arm."""
+    candidates = world.prepare(requests.drop("expected_s"), stream(world.seed, CANDIDATES, number))
+    answers = world.environment.answer(candidates)
+    viewers = Viewers.of(requests["user_id"].to_numpy(), requests["expected_s"].to_numpy(), world.patience, world.seed)
+    mean_NC = answers.mean_s.reshape(len(requests), -1)
+    arms = {
+        arm: _run_arm(world, (number, position), policy, candidates, answers, viewers)
+        for position, (arm, policy) in enumerate(world.arms.items())
+    }
+    best = mean_NC.ravel()[best_of(mean_NC, world.top_k)]
+    return Chunk(arms, world.top_k * float(mean_NC.mean(axis=1).sum()), float(best.sum()))
+
+
+def _run_arm(
+    world: World,
+    path: tuple[int, int],
+    policy: Policy,
     candidates: pl.DataFrame,
-    num_requests: int,
-    arms: Mapping[str, Policy],
-    environment: Environment,
-    top_k: int,
-    seed: int,
-    progress: Callable[[str], None] = print,
-) -> Simulation:
-    """Run `arms` on the candidate table, (N * C) rows by request with user_id and the feature columns.
+    answers: Answers,
+    viewers: Viewers,
+) -> ArmRun:
+    num_sessions = len(viewers.own_N)
+    score_NC = policy.score(candidates, num_sessions)
+    rows_NP, chance_NP = policy.rank(score_NC, world.places, stream(world.seed, EXPLORATION, *path))
+    walked = walk(rows_NP, answers, viewers, world.patience, stream(world.seed, ANSWERS, *path))
+    # The same numbers for every arm of the chunk: equal arms have no true lift at all.
+    generator = stream(world.seed, EXPECTATION, path[0])
+    expectation = expect(rows_NP, answers, viewers, world.patience, world.expectation_runs, generator)
+    duration_s = candidates["duration_s"] if "duration_s" in candidates.columns else None
+    return ArmRun(
+        SessionTotals.of(walked, _at(duration_s, rows_NP)),
+        expectation,
+        float(answers.mean_s[rows_NP[:, : world.top_k]].sum()),
+        _log(candidates, rows_NP, chance_NP, walked),
+    )
 
-    The same seed gives the same answers; each arm has a random stream of its own.
-    """
-    shown, answers = {}, {}
-    for stream, (arm, policy) in enumerate(arms.items(), start=_FIRST_STREAM):
-        shown[arm] = policy.show(candidates, num_requests, top_k)
-        progress(f"{arm}: {policy.name} ranked {len(candidates):,} candidates by {policy.statistic}")
-        exposures = candidates[shown[arm].ravel()]
-        answers[arm] = environment.sample(exposures, np.random.default_rng([seed, stream])).reshape(shown[arm].shape)
-    size = len(candidates) // num_requests
-    users, user_N = np.unique(candidates["user_id"].to_numpy()[::size], return_inverse=True)
-    mean_NC = environment.mean_watch_time_s(candidates).reshape(num_requests, size)
-    return Simulation(users, user_N, shown, answers, mean_NC)
+
+def _at(duration_s: pl.Series | None, rows_NP: Ints) -> Floats:
+    """Durations (N, P), seconds; NaN where unknown."""
+    if duration_s is None:
+        return np.full(rows_NP.shape, np.nan)
+    return duration_s.cast(pl.Float64).fill_null(np.nan).to_numpy()[rows_NP]
+
+
+def _log(candidates: pl.DataFrame, rows_NP: Ints, chance_NP: Floats, walked: Walk) -> pl.DataFrame:
+    """What was shown, in order, with the chance that the policy had to show it there."""
+    shown_NP = walked.is_shown_NP
+    rows = candidates.select("request_id", "user_id", "video_id")[rows_NP[shown_NP]]
+    return rows.with_columns(
+        pl.Series("place", np.nonzero(shown_NP)[1]),
+        pl.Series("propensity", chance_NP[shown_NP]),
+        pl.Series("watch_time_s", walked.watch_s_NP[shown_NP]),
+    )
+
+
+def chunks_of(requests: pl.DataFrame, expected_s_N: Floats) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Numbered chunks of the requests with the watch time that their users expect (N,), seconds."""
+    yield from enumerate(requests.with_columns(expected_s=pl.Series(expected_s_N)).iter_slices(CHUNK))
+
+
+def collect(requests: pl.DataFrame, chunks: list[Chunk], world: World) -> Simulation:
+    """All chunks, in order, as one simulation."""
+    users, user_N = np.unique(requests["user_id"].to_numpy(), return_inverse=True)
+    exposures = len(requests) * world.top_k
+    runs = {arm: [chunk.arms[arm] for chunk in chunks] for arm in world.arms}
+    page_s = {
+        "random": sum(chunk.chance_s for chunk in chunks) / exposures,
+        **{arm: sum(part.first_page_s for part in parts) / exposures for arm, parts in runs.items()},
+        "best": sum(chunk.best_s for chunk in chunks) / exposures,
+    }
+    logs = [pl.concat([part.log for part in parts]).with_columns(arm=pl.lit(arm)) for arm, parts in runs.items()]
+    return Simulation(
+        users,
+        user_N,
+        {arm: SessionTotals.joined([part.totals for part in parts]) for arm, parts in runs.items()},
+        {arm: Expectation.summed([part.expectation for part in parts]) for arm, parts in runs.items()},
+        page_s,
+        pl.concat(logs),
+    )

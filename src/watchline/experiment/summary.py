@@ -1,120 +1,197 @@
 """The content of reports/abtest/metrics.json: one test analysed, with its checks, as plain numbers."""
 
+# U users, R splits
+
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from watchline.experiment import analysis
+from watchline.experiment import analysis, planning
 from watchline.experiment import statistics as st
 from watchline.experiment.assignment import assign
 from watchline.experiment.environments import Environment
 from watchline.experiment.policies import Policy
 from watchline.experiment.simulation import Simulation
+from watchline.experiment.statistics import UserOutcomes
+from watchline.experiment.totals import outcomes_of
 
 Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How users are split and how often an A/A split is tried."""
+    """How users are split, how often an A/A split is tried, and the losses that guardrails accept (name -> share)."""
 
     salt: str
-    treatment_share: float
+    treatment_share: float  # of all treatments together, who have equal parts of it
     false_positive_runs: int
+    margins: Mapping[str, float] = field(default_factory=dict)
+    smallest_lift: float = 0.02  # that matters: what power before the run is for
 
-    def split(self, users: NDArray[np.int64], suffix: str = "") -> Bools:
-        """Which users (U,) are in treatment; another `suffix` is another, independent split."""
-        return assign(users, self.salt + suffix, [1 - self.treatment_share, self.treatment_share]) == 1
+    def shares(self, num_treatments: int) -> list[float]:
+        """Shares of the control and of each treatment."""
+        return [1 - self.treatment_share, *[self.treatment_share / num_treatments] * num_treatments]
+
+    def split(self, users: NDArray[np.int64], num_treatments: int) -> NDArray[np.int64]:
+        """The arm (U,) of each user: 0 is the control."""
+        return assign(users, self.salt, self.shares(num_treatments))
+
+    def split_again(self, users: NDArray[np.int64], suffix: str) -> Bools:
+        """Another, independent split in two: which users (U,) would be in treatment."""
+        return assign(users, self.salt + suffix, self.shares(1)) == 1
 
 
 def summarise(
     simulation: Simulation,
     arms: Mapping[str, Policy],
-    pre_watch_s: NDArray[np.float64],
+    pre_watch_s: Floats,
     environment: Environment,
     plan: Plan,
 ) -> dict[str, Any]:
     """Everything the page and later stages read, but for what was asked; `pre_watch_s` (U,) is from before the test.
 
-    `true_lift` is there only where the environment is the truth; otherwise `expected_lift` is the environment's belief.
+    The top level is about `treatment`; `more_arms` has the others. `true_lift` is there only where the environment is
+    the truth; otherwise `expected_lift` is the environment's belief.
     """
-    control, treatment = simulation.totals("control"), simulation.totals("treatment")
-    in_treatment = plan.split(simulation.users)
-    found = analysis.compare_arms(treatment, control, in_treatment, pre_watch_s, plan.treatment_share)
-    status, text = analysis.decide(found, arms["treatment"].name, arms["control"].name)
-    result: dict[str, Any] = {
+    outcomes = {
+        arm: outcomes_of(totals, simulation.user_N, len(simulation.users), pre_watch_s)
+        for arm, totals in simulation.totals.items()
+    }
+    arm_of = plan.split(simulation.users, len(arms) - 1)
+    members = {arm: arm_of == number for number, arm in enumerate(arms)}
+    seen = {arm: outcomes[arm].of(members[arm]) for arm in arms}
+    sizes = [int(mask.sum()) for mask in members.values()]
+    sample_ratio = st.check_sample_ratio(sizes, plan.shares(len(arms) - 1))
+    found = analysis.compare_arms(seen["treatment"], seen["control"])
+    guardrails = st.check_guardrails(seen["treatment"], seen["control"], plan.margins)
+    harmed = [rail.name.replace("_", " ") for rail in guardrails if rail.verdict == "harmed"]
+    planned = planning.outlook(pre_watch_s, plan.smallest_lift, plan.treatment_share)
+    watch_s = np.where(members["treatment"], outcomes["treatment"].watch_s, outcomes["control"].watch_s)
+    looks = planning.sequence(
+        np.where(members["treatment"] | members["control"], watch_s, np.nan),
+        float(seen["control"].watch_s.mean()),
+        members["treatment"],
+        simulation.user_N,
+        planned["detectable_lift"] if planned else 0.0,
+    )
+    verdict = analysis.decide(found, sample_ratio, arms["treatment"].name, arms["control"].name, harmed)
+    return {
         "environment": environment.name,
-        "arms": _arms(simulation, arms, in_treatment),
+        "arms": {arm: _arm(arms[arm], seen[arm], simulation, arm) for arm in arms},
+        **_comparison_of(found),
+        "srm_p": sample_ratio.p_value,
+        "guardrails": {rail.name: _guardrail(rail) for rail in guardrails},
+        "aa": _same_arm_twice(outcomes["control"], simulation.users, plan),
+        "minimum_detectable_lift": _detectable_lift(outcomes["control"].watch_s, members, found.cuped.rho),
+        "expected_s_per_exposure": simulation.page_s,
+        "verdict": dict(zip(("status", "text"), verdict, strict=True)),
+        **_expected(simulation, "treatment", environment),
+        "both_arms": _estimate(_paired_lift(outcomes["treatment"], outcomes["control"]), "lift"),
+        "outlook": planned,
+        "sequence": looks,
+        "more_arms": _more_arms(simulation, seen, environment),
+    }
+
+
+def _comparison_of(found: analysis.Result) -> dict[str, Any]:
+    """One treatment against the control."""
+    return {
         **_estimate(found.watch_per_user.lift, "lift"),
-        "srm_p": found.sample_ratio.p_value,
-        "metrics": {
-            name: _comparison(getattr(found, name))
-            for name in ("watch_per_user", "watch_per_user_cuped", "watch_per_exposure", "skips_per_exposure")
-        },
+        "metrics": {name: _comparison(getattr(found, name)) for name in analysis.COMPARISONS},
         "cuped": {
             **_estimate(found.watch_per_user_cuped.lift, "lift"),
             "theta": found.cuped.theta,
             "rho": found.cuped.rho,
             "variance_reduction": found.cuped.variance_reduction,
         },
-        "aa": _same_arm_twice(control, simulation.users, pre_watch_s, plan),
-        "minimum_detectable_lift": _detectable_lift(control.watch_s, in_treatment, found.cuped.rho),
-        "expected_s_per_exposure": analysis.headroom(simulation.mean_NC, simulation.shown),
-        "verdict": {"status": status, "text": text},
     }
-    answers = simulation.expected("treatment"), simulation.expected("control")
-    result["both_arms"] = _estimate(analysis.lift_of_both(*answers, simulation.user_N), "lift")
-    expected = analysis.expected_lift(*answers)
-    result["true_lift" if environment.is_truth else "expected_lift"] = expected
-    return result
 
 
-def _arms(simulation: Simulation, arms: Mapping[str, Policy], in_treatment: Bools) -> dict[str, dict[str, Any]]:
-    summary = {}
-    for arm, members in (("control", ~in_treatment), ("treatment", in_treatment)):
-        requests = int(members[simulation.user_N].sum())
-        summary[arm] = {
-            "model": arms[arm].name,
-            "statistic": arms[arm].statistic,
-            "users": int(members.sum()),
-            "requests": requests,
-            "exposures": requests * simulation.shown[arm].shape[1],
+def _expected(simulation: Simulation, arm: str, environment: Environment) -> dict[str, Any]:
+    """`true_lift` or `expected_lift` of an arm over the control, and its Monte Carlo error."""
+    name = "true_lift" if environment.is_truth else "expected_lift"
+    lift = analysis.expected_lift(simulation.expectations[arm], simulation.expectations["control"])
+    return {name: lift.value, f"{name}_error": lift.error if math.isfinite(lift.error) else None}
+
+
+def _paired_lift(treatment: UserOutcomes, control: UserOutcomes) -> st.Estimate | None:
+    """Lift of all users' watch time under both policies, paired by user; None where there is none to speak of."""
+    if len(control.watch_s) < 2 or not control.watch_s.sum():
+        return None
+    return st.estimate_paired_lift(treatment.watch_s, control.watch_s)
+
+
+def _more_arms(
+    simulation: Simulation, seen: Mapping[str, UserOutcomes], environment: Environment
+) -> dict[str, dict[str, Any]]:
+    """Every treatment against the control where there are several, with p-values corrected over them (Holm)."""
+    treatments = {arm: st.mean_of(outcomes.watch_s) for arm, outcomes in seen.items() if arm != "control"}
+    if len(treatments) < 2:
+        return {}
+    compared = st.compare_arms_with_control(treatments, st.mean_of(seen["control"].watch_s))
+    return {
+        each.arm: {
+            **_comparison_of(analysis.compare_arms(seen[each.arm], seen["control"])),
+            "p_corrected": each.p_corrected,
+            **_expected(simulation, each.arm, environment),
         }
-    return summary
+        for each in compared
+    }
 
 
-def _same_arm_twice(
-    control: analysis.UserTotals, users: NDArray[np.int64], pre_watch_s: NDArray[np.float64], plan: Plan
-) -> dict[str, Any]:
+def _arm(policy: Policy, seen: UserOutcomes, simulation: Simulation, arm: str) -> dict[str, Any]:
+    """Who an arm is, what its users did, and what all users' sessions would come to under it."""
+    expectation, sessions = simulation.expectations[arm], len(simulation.user_N)
+    return {
+        "model": policy.name,
+        "statistic": policy.statistic,
+        "epsilon": policy.epsilon,
+        "temperature": policy.temperature,
+        "users": len(seen.watch_s),
+        "requests": int(seen.sessions.sum()),
+        "exposures": int(seen.exposures.sum()),
+        "expected_watch_s_per_session": float(expectation.watch_s_R.mean()) / sessions,
+        "expected_exposures_per_session": float(expectation.exposures_R.mean()) / sessions,
+    }
+
+
+def _guardrail(rail: st.Guardrail) -> dict[str, Any]:
+    return {"better": rail.better, "margin": rail.margin, "verdict": rail.verdict, **_comparison(rail.comparison)}
+
+
+def _same_arm_twice(control: UserOutcomes, users: NDArray[np.int64], plan: Plan) -> dict[str, Any]:
     """The A/A test: the control's answers under another split, and the rate of false positives over many."""
-    same = analysis.compare_arms(control, control, plan.split(users, "-aa"), pre_watch_s, plan.treatment_share)
-    splits_RU = np.stack([plan.split(users, f"-aa-{run}") for run in range(plan.false_positive_runs)])
+    split = plan.split_again(users, "-aa")
+    same = analysis.compare_arms(control.of(split), control.of(~split))
+    sample_ratio = st.check_sample_ratio([int((~split).sum()), int(split.sum())], plan.shares(1))
+    splits_RU = np.stack([plan.split_again(users, f"-aa-{run}") for run in range(plan.false_positive_runs)])
     rate = st.check_false_positives(control.watch_s, splits_RU)
     return {
         **_estimate(same.watch_per_user.lift, "lift"),
-        "srm_p": same.sample_ratio.p_value,
+        "srm_p": sample_ratio.p_value,
         "false_positive_rate": rate.rate,
         "false_positive_band": {"low": rate.low, "high": rate.high},
         "runs": rate.runs,
     }
 
 
-def _detectable_lift(watch_s: NDArray[np.float64], in_treatment: Bools, rho: float) -> dict[str, float | None]:
+def _detectable_lift(watch_s: Floats, members: Mapping[str, Bools], rho: float) -> dict[str, float | None]:
     """Smallest lift found with a power of 80 %, without and with CUPED, from the control's spread over users."""
     if not watch_s.mean():
         return {"plain": None, "cuped": None}
-    numbers = int(in_treatment.sum()), int((~in_treatment).sum())
+    numbers = int(members["treatment"].sum()), int(members["control"].sum())
     plain = st.minimum_detectable_effect(float(watch_s.std(ddof=1)), *numbers) / float(watch_s.mean())
     return {"plain": plain, "cuped": plain * math.sqrt(1 - rho**2)}
 
 
-def _comparison(comparison: analysis.Comparison) -> dict[str, Any]:
+def _comparison(comparison: st.Comparison) -> dict[str, Any]:
     return {
         "control": comparison.control,
         "treatment": comparison.treatment,

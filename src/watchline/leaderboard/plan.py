@@ -51,7 +51,7 @@ class Plan(Config):
         default={}, description="models that are no single method on the same rows, and why: shown, but never the best"
     )
     search_budget: str = Field(min_length=1, description="what was spent on choosing settings, per method")
-    searched: dict[str, Searched] = Field(default={}, description="method -> its search, on whatever protocol that was")
+    searched: dict[str, Searched] = Field(default={}, description="method -> its search on this protocol")
     replicates: int = Field(default=4000, ge=100, le=100_000, description="draws of the bootstrap by user")
     bootstrap_seed: int = Field(default=1, ge=0)
     published: list[Published] = []

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from watchline.evaluation.measure import STATISTIC
+from watchline.experiment.statistics import holm
 from watchline.leaderboard.plan import Plan
 from watchline.leaderboard.runs import SeedRun
 from watchline.metrics import Floats, Replicates, bootstrap_of_seeds
@@ -93,17 +94,3 @@ def p_value(difference_R: Floats) -> float:
     """
     rarer = min(np.count_nonzero(difference_R <= 0), np.count_nonzero(difference_R >= 0))
     return min(1.0, 2 * (1 + int(rarer)) / (len(difference_R) + 1))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Corrected p-values, in the order given: those below a level are wrong once or more with at most that chance.
-
-    p_(i) of m rising ones becomes max over j <= i of min(1, (m - j + 1) p_(j)); no assumption on how comparisons depend
-    on each other. Reference: Holm, Scandinavian Journal of Statistics 6 (1979).
-    """
-    p_M = np.asarray(p_values, np.float64)
-    order_M = np.argsort(p_M, kind="stable")
-    rising_M = np.minimum(1.0, (len(p_M) - np.arange(len(p_M))) * p_M[order_M])
-    corrected_M = np.empty(len(p_M))
-    corrected_M[order_M] = np.maximum.accumulate(rising_M)
-    return [float(p) for p in corrected_M]

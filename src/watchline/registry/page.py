@@ -15,7 +15,7 @@ from watchline.report.page import Page
 WORDS = {"pass": "holds", "fail": "does not hold", "info": "nothing to say"}
 TITLE = {"mae_s": "MAE s", "rmse_s": "RMSE s", "xauc": "XAUC", "calibration": "calibration"}
 FORMATS = {"MAE s": ".3f", "RMSE s": ".3f", "XAUC": ".4f", "calibration": ".3f"}
-HISTORY = "history.html"
+HISTORY = "history/index.html"  # a folder holds the content of one page
 
 METHOD = (
     "Candidate and reference predicted the same eval rows with the stage `evaluate`, and ranked the same simulated "

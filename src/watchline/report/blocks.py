@@ -23,10 +23,14 @@ def _check_status(status: str) -> None:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A judgement: `status` is pass, warn, fail or info; `text` says it in words. In a table cell it is a badge."""
+    """A judgement: `status` is pass, warn, fail or info; `text` says it in words. In a table cell it is a badge.
+
+    `word` stands on the badge in place of the status's own: Ship rather than Pass.
+    """
 
     status: str
     text: str = ""
+    word: str = ""
     kind: ClassVar[str] = "verdict"
 
     def __post_init__(self) -> None:
@@ -34,8 +38,8 @@ class Verdict:
 
     @property
     def label(self) -> str:
-        """The status in one word."""
-        return STATUSES[self.status]
+        """The judgement in one word."""
+        return self.word or STATUSES[self.status]
 
     @property
     def sign(self) -> str:
@@ -45,7 +49,7 @@ class Verdict:
     @property
     def is_short(self) -> bool:
         """Whether the text fits on a badge."""
-        return 0 < len(self.text) <= SHORT
+        return not self.word and 0 < len(self.text) <= SHORT
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,9 @@ class Cell:
 def cell(value: Any, spec: str | None = None) -> Cell:
     """Format one table cell or fact; a Verdict, Link or Best keeps its kind."""
     if isinstance(value, Verdict):
-        return Cell("verdict", value, Shown(value.text or value.label, False, f"{value.status} {value.text}"))
+        return Cell(
+            "verdict", value, Shown(value.text or value.label, False, f"{value.status} {value.label} {value.text}")
+        )
     if isinstance(value, Link):
         return Cell("link", value, Shown(value.text, False, value.text))
     if isinstance(value, Best):
@@ -197,13 +203,19 @@ class Key:
 class Figure:
     """A drawn chart: inline SVG (made by `charts` only, so trusted), its title, words for who cannot see it, a legend.
 
-    `legend` is empty when there is one series.
+    `legend` is empty when there is one series. `data` is what is drawn, as a table that readers can open; `places`
+    says for its cells, (row, column) -> (x, y), where on the SVG they are drawn. `form` is `wide` when a column is a
+    series over the first column, else `rows`. `spec` is the chart's name and arguments: content.py draws it anew.
     """
 
     svg: str
     title: str
     description: str = ""
     legend: Sequence[Key] = ()
+    data: Table | None = None
+    places: Mapping[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
+    form: str = "rows"
+    spec: Mapping[str, Any] = field(default_factory=dict)
     kind: ClassVar[str] = "figure"
 
 

@@ -1,15 +1,20 @@
-"""Charts for pages: lines, bars, intervals, histograms. Deterministic SVG, thinned to what the eye can see."""
+"""Charts for pages: lines, bars, intervals, histograms. Deterministic SVG, thinned to what the eye can see.
+
+Every chart says in words what it shows, and has its data as a table.
+"""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from watchline.report import drawing
-from watchline.report.blocks import Figure, Key
+from watchline.report.axes import are_days, few_ticks, label_axes, name_bars, name_ticks, two_lines
+from watchline.report.blocks import Figure, Table
+from watchline.report.chart_data import as_figure, grid_cells, legend_of, lines_as_table
+from watchline.report.chart_specs import chart
 from watchline.report.values import show
 
 if TYPE_CHECKING:
@@ -21,6 +26,7 @@ MAX_MARKED = 24  # points are marked one by one up to here
 Series = Mapping[str, tuple[Any, Any]]
 
 
+@chart
 def line_chart(
     series: Series, x_label: str, y_label: str, title: str, log_x: bool = False, log_y: bool = False
 ) -> Figure:
@@ -28,27 +34,41 @@ def line_chart(
 
     Raises ValueError when xs and ys differ in length or no point is left.
     """
+    lines, names = lines_of(series, title)
+
+    def paint(axes: Axes) -> list[drawing.Place]:
+        for i, line in enumerate(lines.values()):
+            paint_line(axes, line, i)
+        if names:
+            name_ticks(axes, names)
+        label_axes(axes, x_label, y_label, log_x, log_y)
+        return [place for xs, ys in lines.values() for place in zip(xs, ys)]
+
+    table, cells, form = lines_as_table(lines, names, x_label, y_label)
+    words = _describe_lines(series, x_label, y_label)
+    return as_figure(drawing.draw(paint), title, words, legend_of(list(series)), table, cells, form)
+
+
+def lines_of(series: Series, title: str) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], list[str]]:
+    """Name -> (xs, ys), thinned, and the names of xs that are none numbers: their positions stand for them."""
     lines = {name: _points(xs, ys, name, title) for name, (xs, ys) in series.items()}
     names = _category_names([xs for xs, _ in series.values()])
     if names:
         positions = {name: float(i) for i, name in enumerate(names)}
         lines = {name: (np.array([positions[str(x)] for x in xs]), ys) for name, (xs, ys) in lines.items()}
-
-    def paint(axes: Axes) -> None:
-        for i, (xs, ys) in enumerate(lines.values()):
-            xs, ys = _thin(xs, ys)
-            marker = "o" if len(xs) <= MAX_MARKED else None
-            axes.plot(
-                xs, ys, color=drawing.colour_of(i), linestyle=drawing.line_style(i), linewidth=1.8,
-                marker=marker, markersize=4,
-            )  # fmt: skip
-        if names:
-            _name_ticks(axes, names)
-        label_axes(axes, x_label, y_label, log_x, log_y)
-
-    return Figure(drawing.draw(paint), title, _describe_lines(series, x_label, y_label), _legend(list(series)))
+    return {name: _thin(xs, ys) for name, (xs, ys) in lines.items()}, names
 
 
+def paint_line(axes: Axes, line: tuple[np.ndarray, np.ndarray], i: int) -> None:
+    """Series `i`, with a dot per point where there are few."""
+    marker = "o" if len(line[0]) <= MAX_MARKED else None
+    axes.plot(
+        *line, color=drawing.colour_of(i), linestyle=drawing.line_style(i), linewidth=1.8,
+        marker=marker, markersize=4, gid=drawing.series_id(i),
+    )  # fmt: skip
+
+
+@chart
 def bar_chart(
     labels: Sequence[Any],
     values: Sequence[float | None] | Mapping[str, Sequence[float | None]],
@@ -57,28 +77,37 @@ def bar_chart(
 ) -> Figure:
     """A bar per label, or a group of bars per label when `values` is name -> values. None leaves a gap.
 
-    Many or long labels turn the chart on its side. Raises ValueError when labels and values differ in number.
+    Many or long labels turn the chart on its side, but for days. Raises ValueError when labels and values differ in
+    number.
     """
     groups = dict(values) if isinstance(values, Mapping) else {"": values}
     for name, numbers in groups.items():
         _same_length(labels, numbers, f"{title}: {name or 'values'}")
     texts = [show(label).text for label in labels]
-    sideways = len(texts) > 10 or sum(map(len, texts)) > 60
+    sideways = not are_days(texts) and (len(texts) > 10 or sum(map(len, texts)) > 60)
     thickness = 0.76 / max(len(groups), 1)
 
-    def paint(axes: Axes) -> None:
+    def paint(axes: Axes) -> list[drawing.Place]:
+        places: list[drawing.Place] = []
         for i, numbers in enumerate(groups.values()):
             offsets = np.arange(len(texts)) + (i - (len(groups) - 1) / 2) * thickness
             heights = [np.nan if number is None else float(number) for number in numbers]
             draw = axes.barh if sideways else axes.bar
-            draw(offsets, heights, thickness * 0.92, color=drawing.colour_of(i))
-        _name_bars(axes, texts, y_label, sideways)
+            for patch in draw(offsets, heights, thickness * 0.92, color=drawing.colour_of(i)):
+                patch.set_gid(drawing.series_id(i))
+            places += zip(heights, offsets) if sideways else zip(offsets, heights)
+        name_bars(axes, texts, y_label, sideways)
+        return places
 
     height = max(2.2, 0.62 + 0.17 * len(texts) * (1 + 0.5 * len(groups))) if sideways else 3.0
     described = "; ".join(f"{name}: " * bool(name) + _pairs(texts, numbers) for name, numbers in groups.items())
-    return Figure(drawing.draw(paint, height), title, f"{y_label}. {described}", _legend(list(groups), dashed=False))
+    table = Table(["name", *(name or y_label for name in groups)], list(map(list, zip(labels, *groups.values()))))
+    cells = grid_cells(len(texts), len(groups))
+    drawn, legend = drawing.draw(paint, height), legend_of(list(groups), dashed=False)
+    return as_figure(drawn, title, f"{y_label}. {described}", legend, table, cells, "wide")
 
 
+@chart
 def interval_chart(
     labels: Sequence[str],
     values: Sequence[float],
@@ -92,25 +121,30 @@ def interval_chart(
     for numbers in (values, lows, highs):
         _same_length(labels, numbers, title)
 
-    def paint(axes: Axes) -> None:
+    def paint(axes: Axes) -> list[drawing.Place]:
         rows = np.arange(len(labels))[::-1]
         if zero:
             axes.axvline(0.0, color=drawing.SOFT, linewidth=1, zorder=1)
         axes.hlines(rows, lows, highs, color=drawing.SERIES[0], linewidth=3, alpha=0.55, zorder=2)
         axes.plot(values, rows, "o", color=drawing.SERIES[0], markersize=6.5, zorder=3)
-        axes.set_yticks(rows, [_two_lines(str(label)) for label in labels])
+        axes.set_yticks(rows, [two_lines(str(label)) for label in labels])
         axes.set_ylim(-0.6, len(labels) - 0.4)
         axes.grid(False, axis="y")
-        _few_ticks(axes.xaxis)
+        few_ticks(axes.xaxis)
         label_axes(axes, x_label, "")
+        return list(zip(values, rows))
 
     words = "; ".join(
         f"{label}: {show(value).text} (from {show(low).text} to {show(high).text})"
         for label, value, low, high in zip(labels, values, lows, highs)
     )
-    return Figure(drawing.draw(paint, max(1.3, 0.75 + 0.36 * len(labels))), title, f"{x_label}. {words}")
+    table = Table(["name", x_label, "low", "high"], list(map(list, zip(labels, values, lows, highs))))
+    cells = [(row, 1) for row in range(len(labels))]
+    drawn = drawing.draw(paint, max(1.3, 0.75 + 0.36 * len(labels)))
+    return as_figure(drawn, title, f"{x_label}. {words}", [], table, cells)
 
 
+@chart
 def histogram_chart(
     series: Series,
     x_label: str,
@@ -131,18 +165,32 @@ def histogram_chart(
             raise ValueError(f"{title}: {name}: {len(edges_)} edges for {len(counts_)} counts; one more is needed")
         outlines[name] = (edges_, counts_ / counts_.sum() if share and counts_.sum() else counts_)
 
-    def paint(axes: Axes) -> None:
+    def paint(axes: Axes) -> list[drawing.Place]:
         for i, (edges, heights) in enumerate(outlines.values()):
-            colour = drawing.colour_of(i)
+            style = {"color": drawing.colour_of(i), "gid": drawing.series_id(i)}
             if len(outlines) == 1 or i == 0:
-                axes.stairs(heights, edges, color=colour, fill=True, alpha=0.16, linewidth=0)
-            axes.stairs(heights, edges, color=colour, linewidth=1.7, linestyle=drawing.line_style(i), baseline=None)
+                axes.stairs(heights, edges, fill=True, alpha=0.16, linewidth=0, **style)
+            axes.stairs(heights, edges, linewidth=1.7, linestyle=drawing.line_style(i), baseline=None, **style)
         label_axes(axes, x_label, y_label, log_x, log_y)
         if not log_y:
             axes.set_ylim(bottom=0)
+        return [place for outline in outlines.values() for place in _bin_middles(*outline, log_x)]
 
     words = "; ".join(f"{name}: {_modes(edges, heights)}" for name, (edges, heights) in outlines.items())
-    return Figure(drawing.draw(paint), title, f"{y_label} by {x_label}. {words}", _legend(list(series)))
+    rows = [
+        [name, low, high, height]
+        for name, (edges, heights) in outlines.items()
+        for low, high, height in zip(edges, edges[1:], heights)
+    ]
+    table = Table(["series", f"{x_label}, from", "to", y_label], rows)
+    cells = [(row, 3) for row in range(len(rows))]
+    drawn = drawing.draw(paint)
+    return as_figure(drawn, title, f"{y_label} by {x_label}. {words}", legend_of(list(series)), table, cells)
+
+
+def _bin_middles(edges: np.ndarray, heights: np.ndarray, log_x: bool) -> list[drawing.Place]:
+    low, high = edges[:-1], edges[1:]
+    return list(zip(np.sqrt(low * high) if log_x else (low + high) / 2, heights))
 
 
 def _points(xs: Any, ys: Any, name: str, title: str) -> tuple[np.ndarray, np.ndarray]:
@@ -171,73 +219,6 @@ def _thin(xs: np.ndarray, ys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         keep |= {int(part[np.argmin(ys[part])]), int(part[np.argmax(ys[part])])}
     index = np.array(sorted(keep))
     return xs[index], ys[index]
-
-
-def label_axes(axes: Axes, x_label: str, y_label: str, log_x: bool = False, log_y: bool = False) -> None:
-    """Name both axes and scale them; the ticks of a logarithmic one read as plain numbers."""
-    axes.set_xlabel(plain_text(x_label))
-    axes.set_ylabel(plain_text(y_label))
-    if log_x:
-        axes.set_xscale("log")
-        _plain_ticks(axes.xaxis)
-    if log_y:
-        axes.set_yscale("log")
-        _plain_ticks(axes.yaxis)
-
-
-def _few_ticks(axis: Any) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axis.set_major_locator(MaxNLocator(5))
-
-
-def _plain_ticks(axis: Any) -> None:
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _name_ticks(axes: Axes, names: list[str]) -> None:
-    step = -(-len(names) // 7)
-    dates = all(len(name) == 10 and name[4] == name[7] == "-" for name in names)
-    axes.set_xticks(range(0, len(names), step), [_short(name[5:] if dates else name, 14) for name in names[::step]])
-
-
-def _name_bars(axes: Axes, texts: list[str], value_label: str, sideways: bool) -> None:
-    ticks = range(len(texts))
-    if sideways:
-        axes.set_yticks(ticks, [_short(text) for text in texts])
-        axes.invert_yaxis()
-        axes.grid(False, axis="y")
-        label_axes(axes, value_label, "")
-    else:
-        axes.set_xticks(ticks, [_short(text, 14) for text in texts])
-        axes.grid(False, axis="x")
-        label_axes(axes, "", value_label)
-
-
-def _short(text: str, length: int = 26) -> str:
-    return plain_text(text if len(text) <= length else text[: length - 1] + "…")
-
-
-def _two_lines(text: str) -> str:
-    lines = textwrap.wrap(text, 26, max_lines=2, placeholder="…")
-    return "\n".join(plain_text(line) for line in lines)
-
-
-def plain_text(text: str) -> str:
-    """Dollar signs would start Matplotlib's own mathematics."""
-    return text.replace("$", r"\$")
-
-
-def _legend(names: list[str], dashed: bool = True) -> list[Key]:
-    if len(names) < 2:
-        return []
-    return [
-        Key(name, drawing.css_colour(drawing.colour_of(i)), drawing.dash_of(i) if dashed else "")
-        for i, name in enumerate(names)
-    ]
 
 
 def _same_length(first: Any, second: Any, where: str) -> None:

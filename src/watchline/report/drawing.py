@@ -1,10 +1,16 @@
-"""From a Matplotlib figure to a small inline SVG whose colours and fonts are those of the page, light or dark."""
+"""From a Matplotlib figure to a small inline SVG whose colours and fonts are those of the page, light or dark.
+
+A painter draws on axes and returns where its marks are, in the units of the data; the script of the page shows the
+reader what a mark says, so `Drawn.places` has them in the units of the SVG's viewBox.
+"""
 
 from __future__ import annotations
 
 import io
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -64,13 +70,35 @@ def line_style(i: int) -> str | tuple[int, tuple[float, ...]]:
     return (0, tuple(float(part) / 2 for part in dash.split())) if dash else "-"
 
 
+def series_id(i: int) -> str:
+    """What a painter gives the artists of series `i` as gid: the legend's buttons find them by it."""
+    return f"series-{i}"
+
+
 def css_colour(colour: str) -> str:
     """The CSS variable a stand-in colour means."""
     return _VARIABLES[colour]
 
 
-def draw(paint: Callable[[Axes], None], height_in: float = 3.0) -> str:
-    """Run `paint` on empty axes; return an SVG element without ids that could clash or facts of the machine."""
+Place = tuple[float, float]
+Painter = Callable[["Axes"], Sequence[Place]]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An SVG element, and where on it (x, y in units of its viewBox) each mark is; None for one not drawn."""
+
+    svg: str
+    places: list[Place | None]
+
+
+def draw(paint: Painter, height_in: float = 3.0) -> Drawn:
+    """Run `paint` on empty axes; no id in the SVG can clash, nothing in it tells of the machine."""
+    return draw_grid([paint], 1, height_in)
+
+
+def draw_grid(painters: Sequence[Painter], columns: int, height_in: float) -> Drawn:
+    """A painter per panel, row by row, on axes of one scale; `places` are those of all panels in order."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -79,13 +107,26 @@ def draw(paint: Callable[[Axes], None], height_in: float = 3.0) -> str:
         figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
         FigureCanvasSVG(figure)
         figure.patch.set_visible(False)
-        axes = figure.add_subplot()
-        axes.patch.set_visible(False)
-        axes.tick_params(length=0)
-        paint(axes)
+        shared = {"sharex": True, "sharey": True}
+        grid = figure.subplots(-(-len(painters) // columns), columns, squeeze=False, **shared)
+        marks: list[tuple[Axes, Sequence[Place]]] = []
+        for axes, painter in zip(grid.ravel(), painters):
+            axes.patch.set_visible(False)
+            axes.tick_params(length=0)
+            marks.append((axes, painter(axes)))
+        for axes in grid.ravel()[len(painters) :]:
+            axes.set_visible(False)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return _clean(stream.getvalue())
+        places = [_place(axes, place, height_in) for axes, found in marks for place in found]
+    return Drawn(_clean(stream.getvalue()), places)
+
+
+def _place(axes: Axes, place: Place, height_in: float) -> Place | None:
+    if not all(map(math.isfinite, place)):
+        return None
+    x, y = axes.transData.transform(place)
+    return round(float(x), 1), round(72 * height_in - float(y), 1)
 
 
 def _clean(svg: str) -> str:
@@ -93,6 +134,7 @@ def _clean(svg: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
     svg = re.sub(r'<defs>\s*<style type="text/css">.*?</style>\s*</defs>', "", svg, flags=re.S)
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.S)
+    svg = re.sub(r' id="series-(\d+)"', r' data-series="\1"', svg)
     used = set(re.findall(r'(?:url\(#|xlink:href="#)([^)"]+)', svg))
     svg = re.sub(r' id="([^"]+)"', lambda m: f' id="FIGURE_ID-{m.group(1)}"' if m.group(1) in used else "", svg)
     svg = re.sub(r"url\(#([^)]+)\)", r"url(#FIGURE_ID-\1)", svg)
@@ -102,4 +144,5 @@ def _clean(svg: str) -> str:
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
     svg = re.sub(r' (?:d|x|y|width|height|transform)="[^"]*"', lambda m: _SHORTER.sub(r"\1", m.group()), svg)
-    return re.sub(r"\s*\n\s*", "\n", svg).replace("; ", ";").strip()
+    svg = re.sub(r' style="[^"]*"', lambda m: m.group().replace("; ", ";"), svg)
+    return re.sub(r"\s*\n\s*", "\n", svg).strip()

@@ -1,9 +1,14 @@
-"""One self-contained HTML page: header with the line's stages, verdict, key figures, sections, styles and script."""
+"""One self-contained HTML page: header with the line's stages, verdict, key figures, sections, styles and script.
+
+A page is rendered from its content as plain data (content.py), which is kept beside it as page.json: rendering that
+again gives the same bytes, and `make reports` does so with templates, styles and script as they are then.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from watchline.report.blocks import Block, Facts, Figure, Verdict
+from watchline.report.content import as_content, fill, verdict_from
 
 _HERE = Path(__file__).parent
 _OF_STAGE = "Stage `{}` of `dvc.yaml`. The same inputs and parameters write the same page."
@@ -25,7 +31,9 @@ INDEX = "report"
 BESIDE = {
     "leaderboard": "Made by `make leaderboard` from runs of the line; seconds are those of the machine they ran on.",
     "promote": "Made by `python -m pipelines promote` and `rollback`, from runs of the line and `registry/`.",
+    "run": "Made by `make reports` from git, dvc.lock and the pages that are there; no output of the line.",
 }
+CONTENT = "page.json"
 
 
 @dataclass(frozen=True)
@@ -53,33 +61,33 @@ class Page:
         self.title = title
         self.lead = lead
         self.verdict = verdict
-        self._key_figures: Facts | None = None
-        self._sections: list[Section] = []
+        self.figures: Facts | None = None
+        self.sections: list[Section] = []
 
     def key_figures(self, values: Mapping[str, Any], formats: Mapping[str, str] | None = None) -> None:
         """The few numbers (three to six) shown large under the title."""
-        self._key_figures = Facts(values, formats or {})
+        self.figures = Facts(values, formats or {})
 
     def section(self, title: str, *blocks: Block, note: str = "", half: bool = False) -> None:
         """Add a part with a heading, an optional muted remark, and its blocks; narrow blocks stand side by side.
 
         Two `half` sections in a row share the width of a wide screen.
         """
-        taken = {section.id for section in self._sections}
+        taken = {section.id for section in self.sections}
         slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
         anchor = next(name for name in _numbered(slug) if name not in taken)
-        self._sections.append(Section(title, anchor, note, half, _grouped(blocks)))
+        self.sections.append(Section(title, anchor, note, half, _grouped(blocks)))
 
     def render(self, root: str) -> str:
         """The page as HTML; `root` is the relative path to the reports folder, `..` for a stage's page."""
-        script = _asset("sort.js")
+        script = _asset("page.js")
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         environment = _environment()
         environment.globals["figure_svg"] = _FigureIds()
         return environment.get_template("page.html").render(
             page=self,
-            key_figures=self._key_figures,
-            sections=self._sections,
+            key_figures=self.figures,
+            sections=self.sections,
             nav=[(stage, _station(root, stage)) for stage in STAGES],
             home=f"{root}/index.html" if root != "." else "index.html",
             style=Markup(_asset("page.css")),
@@ -88,14 +96,35 @@ class Page:
             origin=BESIDE.get(self.stage, _OF_STAGE.format(self.stage)),
         )
 
+    @classmethod
+    def from_content(cls, content: Mapping[str, Any]) -> Page:
+        """The page that `as_content` described."""
+        page = cls(content["stage"], content["title"], content["lead"], verdict_from(content))
+        fill(page, content)
+        return page
+
     def write(self, path: Path) -> None:
-        """Write the page to `path` (`reports/<stage>/index.html`, deeper, or `reports/index.html` for the index)."""
+        """Write the page to `path` (`reports/<stage>/index.html`, deeper, or `reports/index.html` for the index).
+
+        Its content goes beside it as page.json, but for the index and its cards, which are made from metrics.json.
+        """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.render(self._root(path)), encoding="utf-8")
+        text = json.dumps(as_content(self), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        if self.stage != INDEX:
+            path.with_name(CONTENT).write_text(text + "\n", encoding="utf-8")
+        path.write_text(Page.from_content(json.loads(text)).render_at(path), encoding="utf-8")
+
+    def stored(self) -> Page:
+        """The page as it is after a round through page.json: what `write` renders."""
+        return Page.from_content(json.loads(json.dumps(as_content(self), allow_nan=False)))
+
+    def render_at(self, path: Path) -> str:
+        """The page as HTML for the place `path`."""
+        return self.render(self._root(path))
 
     def _root(self, path: Path) -> str:
-        if self.stage == INDEX:
+        if self.stage == INDEX and path.name == "index.html":
             return "."
         folders = path.absolute().parent.parts[::-1]
         depth = folders.index(self.stage) + 1 if self.stage in folders else 1

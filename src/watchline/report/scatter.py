@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from watchline.report import drawing
-from watchline.report.blocks import Figure
-from watchline.report.charts import label_axes, plain_text
+from watchline.report.axes import label_axes, plain_text
+from watchline.report.blocks import Figure, Table
+from watchline.report.chart_data import as_figure
+from watchline.report.chart_specs import chart
 from watchline.report.values import show
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class Point:
     high: float
 
 
+@chart
 def scatter_chart(points: Mapping[str, Point], x_label: str, y_label: str, title: str, log_x: bool = False) -> Figure:
     """A named point each, with a line from `low` to `high`.
 
@@ -36,13 +39,14 @@ def scatter_chart(points: Mapping[str, Point], x_label: str, y_label: str, title
     """
     if not points:
         raise ValueError(f"{title}: no point to draw")
+    points = {name: Point(**point) for name, point in points.items()}
     broken = [name for name, point in points.items() if log_x and point.x <= 0]
     if broken:
         raise ValueError(f"{title}: {', '.join(broken)} must be above 0 on a logarithmic axis")
 
     from matplotlib.ticker import LogLocator
 
-    def paint(axes: Axes) -> None:
+    def paint(axes: Axes) -> list[drawing.Place]:
         axes.set_xmargin(0.2)
         for number, (name, height) in enumerate(_name_heights(points, log_x).items()):
             point, colour = points[name], drawing.colour_of(number)
@@ -54,9 +58,13 @@ def scatter_chart(points: Mapping[str, Point], x_label: str, y_label: str, title
         label_axes(axes, x_label, y_label, log_x)
         if log_x:
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        return [(point.x, point.y) for point in points.values()]
 
     words = "; ".join(f"{name}: {show(point.y).text} at {show(point.x).text}" for name, point in points.items())
-    return Figure(drawing.draw(paint, 3.4), title, f"{y_label} over {x_label}. {words}")
+    rows = [[name, point.x, point.y, point.low, point.high] for name, point in points.items()]
+    table = Table(["name", x_label, y_label, "low", "high"], rows)
+    cells = [(row, 2) for row in range(len(rows))]
+    return as_figure(drawing.draw(paint, 3.4), title, f"{y_label} over {x_label}. {words}", [], table, cells)
 
 
 def _name_heights(points: Mapping[str, Point], log_x: bool) -> dict[str, float]:

@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
 
     slices = cut(table, history, columns.label, config)
     write_parquet(to_table(table["exposure_id"], slices), paths.out / "slices" / "eval.parquet")
-    result, details = measure(evaluation, slices[0], config, window), detail(evaluation, slices, config)
+    result, details = measure(evaluation, slices, config, window), detail(evaluation, config)
     write_json(paths.report / "metrics.json", result)
     build_page(result, details).write(paths.report / "index.html")
     for name, values in result["models"].items():

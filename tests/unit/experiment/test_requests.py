@@ -9,10 +9,17 @@ import polars as pl
 import pytest
 
 from tests.helpers.toy_law import ToyLaw, exposure_log
-from watchline.experiment.requests import draw_candidates, draw_requests
+from watchline.experiment import requests as rq
+from watchline.experiment.requests import catalogues_of, draw_requests
+from watchline.experiment.streams import CANDIDATES, stream
 
 LOG = exposure_log(ToyLaw(50, 200), 2000)
 LAST = LOG.filter(pl.col("date") == date(2024, 3, 4))
+
+
+def draw_candidates(requests, log, size, retrieval, days, seed, known=lambda user_id, video_id: None):
+    catalogues = catalogues_of(requests, log, retrieval, days)
+    return rq.draw_candidates(requests, catalogues, size, known, stream(seed, CANDIDATES))
 
 
 def test_requests_are_exposures_without_their_video_and_depend_on_the_seed_alone():
@@ -66,3 +73,15 @@ def test_a_catalogue_smaller_than_the_candidate_set_is_an_error_that_names_the_d
     requests = draw_requests(LAST, 5, seed=1)
     with pytest.raises(ValueError, match=r"2024-03-04: \d+ videos .*abtest.candidates"):
         draw_candidates(requests, LOG, 500, "popular", 3, seed=1)
+
+
+def test_videos_without_a_known_answer_are_no_candidates():
+    requests = draw_requests(LAST, 40, seed=1)
+
+    def known(user_id, video_id):
+        return (user_id[:, None] + video_id[None, :]) % 3 == 0
+
+    candidates = draw_candidates(requests, LOG, 8, "popular", 3, seed=1, known=known)
+    assert ((candidates["user_id"] + candidates["video_id"]) % 3 == 0).all()
+    with pytest.raises(ValueError, match=r"2024-03-04: \d+ videos with an answer of user \d+ .*abtest.candidates"):
+        draw_candidates(requests, LOG, 90, "popular", 3, seed=1, known=known)

@@ -123,7 +123,7 @@ def test_an_unknown_key_of_the_plan_is_named(folder):
 def test_csv_and_json_hold_the_measured_numbers_and_equal_runs_give_equal_bytes(folder, tmp_path, capsys):
     for out in ("first", "second"):
         main(["--runs", str(folder), "--timings", str(folder), "--report", str(tmp_path / out)])
-    names = ["index.html", "leaderboard.csv", "metrics.json"]
+    names = ["index.html", "leaderboard.csv", "metrics.json", "page.json"]
     assert sorted(path.name for path in (tmp_path / "first").iterdir()) == names
     assert all((tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes() for name in names)
     rows_ = list(csv.DictReader((tmp_path / "first/leaderboard.csv").open()))

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from statsmodels.stats.multitest import multipletests
 
 from tests.helpers.leaderboard_runs import rows
 from watchline import metrics
-from watchline.leaderboard.significance import Comparison, compare, holm, p_value
+from watchline.leaderboard.significance import Comparison, compare, p_value
 from watchline.metrics import Replicates, bootstrap_of_seeds
 
 DATA = rows()
@@ -36,12 +35,6 @@ def test_with_one_seed_the_difference_is_that_of_the_paired_bootstrap(metric):
     difference_R = draws["a"].draws_R - draws["b"].draws_R
     assert draws["a"].value - draws["b"].value == pytest.approx(known.value)
     assert np.percentile(difference_R, [2.5, 97.5]) == pytest.approx([known.low, known.high])
-
-
-@pytest.mark.parametrize("p_values", [[0.01, 0.04, 0.03, 0.005], [0.5, 0.5], [1.0], [], [0.02, 0.001, 0.02, 0.9, 0.3]])
-def test_holm_agrees_with_statsmodels(p_values):
-    known = multipletests(p_values, method="holm")[1] if p_values else []
-    assert holm(p_values) == pytest.approx(list(known))
 
 
 def test_p_value_counts_the_rarer_side_and_never_reaches_zero():

@@ -1,15 +1,14 @@
 """The flow runs whatever dvc.yaml says, on a small project of its own, with real DVC and a real Prefect API."""
 
 import json
-import os
+import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from pipelines.__main__ import configure_environment
 from pipelines.dag import stages_in_order
+from pipelines.params import compose_params
 
 DVC_YAML = """
 stages:
@@ -30,31 +29,24 @@ stages:
 METRICS = {"models": {"gr": {"mae_s": 1.5, "decile": [1, 2]}, "lightgbm": {"mae_s": 2.0}}}
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = tmp_path / "project"
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("template") / "project"
     (root / "conf").mkdir(parents=True)
     (root / "conf/config.yaml").write_text("first: {text: hello}\nitems: [a, b]\n")
     (root / "dvc.yaml").write_text(DVC_YAML)
     (root / "reports/evaluate").mkdir(parents=True)
     (root / "reports/evaluate/metrics.json").write_text(json.dumps(METRICS))
     (root / ".gitignore").write_text("*.txt\nfan\n")
-    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):
         subprocess.run(command, cwd=root, check=True)
-    from pipelines.params import compose_params
-
     compose_params(root)
     return root
 
 
-@pytest.fixture(scope="module")
-def prefect_api(tmp_path_factory):
-    configure_environment(tmp_path_factory.mktemp("prefect"))
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+@pytest.fixture
+def project(template: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(template, tmp_path / "project"))
 
 
 def test_order_follows_dependencies_not_the_file(project):

@@ -3,8 +3,8 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,7 +12,6 @@ import psutil
 import pytest
 import yaml
 
-from pipelines.__main__ import configure_environment
 from pipelines.experiments import FAILED, clear_dead, enqueue, finished, has_worker, run_queue, statuses
 from pipelines.leaderboard_config import plan_of, read_config
 from pipelines.leaderboard_runs import experiments
@@ -30,21 +29,17 @@ def where(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_project(tmp_path_factory.mktemp("template") / "project")
+
+
 @pytest.fixture
-def project(tmp_path: Path, where: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+def project(template: Path, tmp_path: Path, where: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("WHERE", str(where))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), str(ROOT)]))
     monkeypatch.setenv("WATCHLINE_RUNS", str(tmp_path / "runs"))
-    return make_project(tmp_path / "project", where)
-
-
-@pytest.fixture(scope="module")
-def prefect_api(tmp_path_factory):
-    configure_environment(tmp_path_factory.mktemp("prefect"))
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+    return Path(shutil.copytree(template, tmp_path / "project", symlinks=True))
 
 
 def names(root: Path, data: str | None = None, *overrides: str) -> list[str]:

@@ -64,7 +64,7 @@ def test_a_candidate_that_passes_becomes_production_and_git_stays_clean(project,
     committed = git(project, "show", "--name-only", "--format=%s", "HEAD").split()
     assert committed == ["Promote", "v1", "registry/cards/v1.md", "registry/history.jsonl", "registry/models/v1.dvc"]
     assert git(project, "status", "--porcelain") == "M  conf/promote.yaml\n"  # staged by someone else, and left so
-    assert "the first one" in (project / "reports/promote/history.html").read_text()
+    assert "the first one" in (project / "reports/promote/history/index.html").read_text()
     git(project, "restore", "--staged", "--worktree", "conf/promote.yaml")
 
 

@@ -1,6 +1,5 @@
 """The search: spaces that are checked, a study that survives a stop, and settings frozen where they are used."""
 
-import json
 from pathlib import Path
 
 import optuna
@@ -8,6 +7,7 @@ import pytest
 import yaml
 
 from pipelines import search_trials
+from pipelines.leaderboard_config import read_config
 from pipelines.params import compose_params
 from pipelines.search_config import SearchConfig, read_search
 from pipelines.search_results import freeze, summarise
@@ -80,23 +80,19 @@ def test_a_fit_that_breaks_says_its_last_line(bench):
     assert list(bench.folder.iterdir()) == []
 
 
-def test_freezing_writes_the_best_setting_and_keeps_comments(bench, tmp_path, monkeypatch):
+def test_freezing_writes_the_best_setting_and_every_trial(bench, tmp_path, monkeypatch):
     monkeypatch.setattr(search_trials, "_fit", bowl)
     config = SearchConfig.model_validate(CONFIG)
     search_method(bench, config, "vr", print)
-    copy = tmp_path / "project"
-    (copy / "conf/train").mkdir(parents=True)
-    text = (ROOT / "conf/train/vr.yaml").read_text()
-    (copy / "conf/train/vr.yaml").write_text(text)
-    found = copy / "found.yaml"
+    (tmp_path / "project/conf/experiment").mkdir(parents=True)
+    found = tmp_path / "found.yaml"
     found.write_text(yaml.safe_dump(summarise(bench, config, "p")))
-    freeze(copy, found)
-    record = yaml.safe_load((copy / "conf/searched.yaml").read_text())["methods"]["vr"]
+    chosen = freeze(tmp_path / "project", found)
+    record = yaml.safe_load((tmp_path / "project/conf/searched.yaml").read_text())["methods"]["vr"]
     best = min(record["trials"], key=lambda trial: trial["valid_mae_s"])
     assert record["setting"] == {"lr": best["lr"], "width": best["width"]} and record["valid_mae_s"]["after"] < 0.01
-    after = (copy / "conf/train/vr.yaml").read_text()
-    changed = [line for line in after.splitlines() if line not in text.splitlines()]
-    assert all(line.startswith(("lr:", "width:")) for line in changed) and after.count("#") == text.count("#")
+    assert yaml.safe_load(chosen.read_text()) == {"train": {"vr": record["setting"]}}
+    assert chosen.name == "p_searched.yaml" and len(record["trials"]) == 5
 
 
 @pytest.mark.parametrize(
@@ -125,11 +121,12 @@ def test_every_searched_key_is_one_of_its_method(tmp_path):
                 model_module(method).CONFIG.model_validate(params["train"][method] | {key: value})
 
 
-def test_what_was_searched_is_what_conf_has():
-    path = ROOT / "conf/searched.yaml"
-    if not path.is_file():
-        pytest.skip("no search is frozen")
-    for method, found in yaml.safe_load(path.read_text())["methods"].items():
-        section = yaml.safe_load((ROOT / f"conf/train/{method}.yaml").read_text())
+def test_what_was_searched_is_what_its_protocol_composes(tmp_path):
+    record = yaml.safe_load((ROOT / "conf/searched.yaml").read_text())
+    overrides = read_config(ROOT).protocols[record["protocol"]].overrides
+    params = yaml.safe_load(compose_params(ROOT, overrides, tmp_path / "params.yaml").read_text())
+    assert list(record["methods"]) == read_search(ROOT).all_methods
+    for method, found in record["methods"].items():
+        section = params["train"][method]
         assert {key: section[key] for key in found["setting"]} == found["setting"], method
-        assert found["fits"] == len(found["trials"]) and json.dumps(found["setting"])
+        assert found["fits"] == len(found["trials"]) == record["trials"]

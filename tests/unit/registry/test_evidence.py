@@ -107,7 +107,7 @@ def test_the_step_judge_writes_verdict_page_and_history(line, capsys):
     page = (line / "reports/promote/index.html").read_text()
     assert all(check["found"].split(",")[0] in page for check in verdict["checks"])
     assert "user activity, seldom" in page
-    assert "Nothing was promoted yet" in (line / "reports/promote/history.html").read_text()
+    assert "Nothing was promoted yet" in (line / "reports/promote/history/index.html").read_text()
 
 
 def test_the_same_evidence_gives_the_same_bytes(line):

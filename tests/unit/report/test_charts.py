@@ -68,6 +68,11 @@ def test_missing_values_are_left_out():
     assert "highest 1" in chart.description
 
 
+def test_words_of_a_chart_keep_their_spaces():
+    figure = charts.bar_chart(["video < 7 s"], [0.6], "XAUC; 0.5 is chance", "Title")
+    assert "video &lt; 7 s" in figure.svg and "XAUC; 0.5 is chance" in figure.svg
+
+
 def test_dollars_in_a_label_are_no_mathematics():
     assert "$x$" in charts.bar_chart(["$x$"], [1.0], "y", "Title").svg
 

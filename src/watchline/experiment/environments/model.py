@@ -1,8 +1,9 @@
-"""What answers the arms: environments that give the watch time of an exposure that was never logged."""
+"""A reward model answers: what remains for logs of one policy, labelled as what it is."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -11,73 +12,30 @@ from numpy.typing import NDArray
 from watchline.data.columns import Columns
 from watchline.data.encoding import TableEncoder, TableEncoderConfig
 from watchline.experiment.assignment import assign
+from watchline.experiment.environments.base import Floats, Ints
 from watchline.metrics import rmse, xauc
-
-Floats = NDArray[np.float64]
-
-
-class Environment(Protocol):
-    """Answers exposures: a table with user_id, video_id, surface, exposed_at and the feature columns as of that moment.
-
-    `is_truth`: whether its expectation is the world's own (generated data) or itself an estimate.
-    """
-
-    name: ClassVar[str]
-    is_truth: ClassVar[bool]
-
-    def mean_watch_time_s(self, exposures: pl.DataFrame) -> Floats:
-        """Expected watch time of each row (B,), seconds."""
-
-    def sample(self, exposures: pl.DataFrame, generator: np.random.Generator) -> Floats:
-        """One drawn watch time of each row (B,), seconds; the same generator state gives the same answers."""
-
-
-class Law(Protocol):
-    """The law of generated data: watch time given user, video, surface and time (datetime64, UTC); arrays (B,)."""
-
-    def mean_watch_time_s(
-        self, user_id: NDArray[Any], video_id: NDArray[Any], surface: NDArray[Any], exposed_at: NDArray[Any]
-    ) -> Floats:
-        """Expected watch time in seconds."""
-
-    def sample(
-        self,
-        user_id: NDArray[Any],
-        video_id: NDArray[Any],
-        surface: NDArray[Any],
-        exposed_at: NDArray[Any],
-        generator: np.random.Generator,
-    ) -> Floats:
-        """One draw per row, seconds."""
-
-
-class OracleEnvironment:
-    """The generator's own law: expectations are exact, so the lift of one policy over another is known."""
-
-    name: ClassVar[str] = "oracle"
-    is_truth: ClassVar[bool] = True
-
-    def __init__(self, law: Law) -> None:
-        self.law = law
-
-    def mean_watch_time_s(self, exposures: pl.DataFrame) -> Floats:
-        """Expected watch time of each row (B,), seconds."""
-        return self.law.mean_watch_time_s(*_asked(exposures))
-
-    def sample(self, exposures: pl.DataFrame, generator: np.random.Generator) -> Floats:
-        """One drawn watch time of each row (B,), seconds."""
-        return self.law.sample(*_asked(exposures), generator)
-
-
-def _asked(exposures: pl.DataFrame) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
-    user, video, surface = (exposures[name].to_numpy() for name in ("user_id", "video_id", "surface"))
-    # A time zone has no NumPy form; the times are UTC, so dropping it changes no instant.
-    return user, video, surface, exposures["exposed_at"].dt.replace_time_zone(None).to_numpy()
-
 
 # Columns of many codes (users, videos, authors) are left out: two days are too few to learn each of them.
 _MAX_CATEGORIES = 64
 _ID_COLUMNS = frozenset({"user_id", "video_id"})
+
+
+@dataclass(frozen=True)
+class RewardAnswers:
+    """Expected watch times (B,), and what draws are made of: predictions and bins (B,), a bin's relative plays."""
+
+    mean_s: Floats
+    predicted: Floats
+    bins: Ints
+    plays: tuple[Floats, ...]
+
+    def draw(self, rows: Ints, generator: np.random.Generator) -> Floats:
+        """One drawn watch time of each of `rows`, seconds: the prediction times a play of its bin."""
+        bins, position, play = self.bins[rows], generator.random(rows.shape), np.empty(rows.shape)
+        for number, plays in enumerate(self.plays):
+            of_bin = bins == number
+            play[of_bin] = plays[(position[of_bin] * len(plays)).astype(np.int64)]
+        return self.predicted[rows] * play
 
 
 class RewardModelEnvironment:
@@ -139,8 +97,8 @@ class RewardModelEnvironment:
         order = np.argsort(predicted, kind="stable")
         parts = np.array_split(order, num_bins)
         self._edges = predicted[[part[0] for part in parts[1:]]]
-        self._answers = [label[part] / predicted[part].mean() for part in parts]
-        self._scale = np.array([answers.mean() for answers in self._answers])
+        self._plays = tuple(label[part] / predicted[part].mean() for part in parts)
+        self._scale = np.array([plays.mean() for plays in self._plays])
         answered = predicted * self._scale[self._bin_of(predicted)]
         self.fit_quality = {
             "rows": len(label),
@@ -157,20 +115,14 @@ class RewardModelEnvironment:
         predicted: Floats = self._booster.predict(self._arrays(exposures))
         return predicted
 
-    def _bin_of(self, predicted: Floats) -> NDArray[np.int64]:
+    def _bin_of(self, predicted: Floats) -> Ints:
         return np.searchsorted(self._edges, predicted, side="right")
 
-    def mean_watch_time_s(self, exposures: pl.DataFrame) -> Floats:
-        """Expected watch time of each row (B,) under the reward model, seconds."""
+    def answer(self, exposures: pl.DataFrame) -> RewardAnswers:
+        """The reward model's answers to a table of exposures."""
         predicted = self._predict(exposures)
-        return predicted * self._scale[self._bin_of(predicted)]
+        bins = self._bin_of(predicted)
+        return RewardAnswers(predicted * self._scale[bins], predicted, bins, self._plays)
 
-    def sample(self, exposures: pl.DataFrame, generator: np.random.Generator) -> Floats:
-        """One drawn watch time of each row (B,), seconds."""
-        predicted = self._predict(exposures)
-        bins, position = self._bin_of(predicted), generator.random(len(predicted))
-        answer = np.empty(len(predicted))
-        for number, answers in enumerate(self._answers):
-            of_bin = bins == number
-            answer[of_bin] = answers[(position[of_bin] * len(answers)).astype(np.int64)]
-        return predicted * answer
+    def known(self, user_id: Ints, video_id: Ints) -> None:
+        """The reward model answers everything."""

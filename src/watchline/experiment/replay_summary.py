@@ -1,0 +1,89 @@
+"""The content of metrics.json where the random log answers: each policy's value, and how they compare."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from watchline.experiment.environments.replay import METHODS, Choices, ReplayEnvironment
+from watchline.experiment.off_policy import PolicyValue, compare_policies
+from watchline.experiment.policies import Policy
+from watchline.experiment.statistics import Estimate
+
+PRIMARY = "dr"  # right when either propensities or reward model are, and the propensities are
+
+
+def summarise_replay(
+    environment: ReplayEnvironment, policies: Mapping[str, Policy], choices: Mapping[str, Choices]
+) -> dict[str, Any]:
+    """Everything the page and later stages read, but for what was asked: mean watch time of the first video shown.
+
+    Top-level `lift`, `interval` and `p_value` are of `treatment` over `control` by DR, paired by row, by user.
+    """
+    values = {arm: choices[arm].estimates() for arm in policies}
+    comparisons = {arm: _compare(values[arm], values["control"]) for arm in policies if arm != "control"}
+    lift = comparisons["treatment"][PRIMARY]
+    warnings = sorted({text for arm in policies for text in values[arm][PRIMARY].warnings})
+    return {
+        "environment": environment.name,
+        "arms": {
+            arm: {
+                "model": policy.name,
+                "statistic": policy.statistic,
+                "epsilon": policy.epsilon,
+                "temperature": policy.temperature,
+                "estimates": {method: _value(values[arm][method]) for method in METHODS},
+            }
+            for arm, policy in policies.items()
+        },
+        **{name: lift[name] for name in ("lift", "interval", "p_value")},
+        "comparisons": comparisons,
+        "log": {"rows": len(environment.rows), "pool": len(environment.pool), "mean_s": _mean_s(environment)},
+        "verdict": _verdict(lift, policies["treatment"].name, policies["control"].name, warnings),
+    }
+
+
+def _mean_s(environment: ReplayEnvironment) -> float:
+    return float(environment.rows["watch_time_s"].to_numpy().mean())
+
+
+def _compare(treatment: Mapping[str, PolicyValue], control: Mapping[str, PolicyValue]) -> dict[str, dict[str, Any]]:
+    found = {}
+    for method in METHODS:
+        difference, lift = compare_policies(treatment[method], control[method])
+        found[method] = {"difference": _estimate(difference, "value"), **_estimate(lift, "lift")}
+    return found
+
+
+def _value(value: PolicyValue) -> dict[str, Any]:
+    return {
+        "mean_s": value.value,
+        "interval": {"low": _finite(value.low), "high": _finite(value.high)},
+        "effective_sample_size": value.effective_sample_size,
+        "warnings": list(value.warnings),
+    }
+
+
+def _estimate(estimate: Estimate, name: str) -> dict[str, Any]:
+    interval = {"low": _finite(estimate.low), "high": _finite(estimate.high)}
+    return {name: estimate.value, "interval": interval, "p_value": estimate.p_value}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _verdict(lift: dict[str, Any], treatment: str, control: str, warnings: list[str]) -> dict[str, str]:
+    """Off-policy evidence is of first videos alone, so that the best it says is to test online."""
+    low, high = (lift["interval"][end] for end in ("low", "high"))
+    if None in (low, high):
+        return {"status": "warn", "text": f"The random log cannot compare {treatment} with {control}: one user."}
+    span = f"{lift['lift']:+.2%} watch time of the first video, 95 % interval {low:+.2%} to {high:+.2%}"
+    if warnings:
+        return {"status": "warn", "text": f"Doubtful: {span} against {control}; {'; '.join(warnings)}."}
+    if low > 0:
+        return {"status": "pass", "text": f"Test {treatment} online: {span} against {control}."}
+    if high < 0:
+        return {"status": "fail", "text": f"Do not test {treatment}: {span} against {control}."}
+    return {"status": "info", "text": f"Cannot tell {treatment} from {control}: {span}."}

@@ -1,0 +1,97 @@
+"""Ship, don't ship, or can't tell, and why: from the verdicts of the stages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from watchline.overview.reading import DISTANCE, JUDGING_STAGES, Metrics, best_model, look_up, verdict_of
+from watchline.report import Link, Table, Verdict
+from watchline.report.values import show
+
+SHIP, DO_NOT_SHIP, CANNOT_TELL = "Ship", "Don't ship", "Can't tell"
+_WORDS = {"pass": SHIP, "fail": DO_NOT_SHIP}
+# What an environment's answers are, where they are not the world's own.
+CAUTIONS = {
+    "model": "The answers come from a reward model, not from users: a check of plausibility, not a forecast.",
+    "matrix": "The answers are recorded plays: a user's one answer to a video stands for any other time.",
+    "replay": "The values are of first choices alone, weighed by how likely the log was to show them; no sessions.",
+}
+
+
+def overall(stages: dict[str, Metrics]) -> Verdict:
+    """The verdict of the run: the A/B test's, unless the data did not pass."""
+    data = verdict_of(stages["validate"])
+    if data.status == "fail":
+        return Verdict("fail", f"The data did not pass: {data.text}", DO_NOT_SHIP)
+    return _online(stages["abtest"])
+
+
+def summarise(stages: dict[str, Metrics]) -> dict[str, Any]:
+    """The content of reports/report/metrics.json."""
+    models, verdict = stages["evaluate"]["models"], overall(stages)
+    return {
+        "verdict": {"status": verdict.status, "word": verdict.word, "text": verdict.text},
+        "verdicts": {stage: stages[stage]["verdict"] for stage in JUDGING_STAGES},
+        "best": {metric: best_model(models, metric) for metric in ("mae_s", "rmse_s", "xauc")},
+        "lift": look_up(stages["abtest"], "lift"),
+        "share_drifted": look_up(stages["drift"], "share_drifted"),
+    }
+
+
+def reasons(stages: dict[str, Metrics]) -> Table:
+    """What the verdict hangs on: where it is answered, how, and in which words."""
+    found = {
+        ("abtest", "A/B test"): _online(stages["abtest"]),
+        ("abtest", "checks of the test"): _test_of_the_test(stages["abtest"]),
+        ("validate", "data"): verdict_of(stages["validate"]),
+        ("evaluate", "seen offline"): _offline(stages),
+        ("drift", "drift"): verdict_of(stages["drift"]),
+    }
+    rows = [[Link(f"{stage}/index.html", name), verdict] for (stage, name), verdict in found.items() if verdict]
+    return Table(["page", "what it says"], rows)
+
+
+def _online(abtest: Metrics) -> Verdict:
+    verdict = verdict_of(abtest)
+    return Verdict(verdict.status, verdict.text, _WORDS.get(verdict.status, CANNOT_TELL))
+
+
+def _test_of_the_test(abtest: Metrics) -> Verdict | None:
+    """Sample ratio and A/A: whether users were split as planned, and a test of nothing finds nothing."""
+    ratio, rate = look_up(abtest, "srm_p"), look_up(abtest, "aa.false_positive_rate")
+    low, high = (look_up(abtest, f"aa.false_positive_band.{end}") for end in ("low", "high"))
+    if None in (ratio, rate, low, high):
+        return None
+    words = f"{rate:.1%} of A/A splits show a lift, {low:.1%} to {high:.1%} expected; sample ratio p = {ratio:.3f}"
+    if (name := abtest.get("environment")) in CAUTIONS:
+        words += f". {CAUTIONS[name]}"
+    return Verdict("pass" if low <= rate <= high else "warn", words)
+
+
+def _offline(stages: dict[str, Metrics]) -> Verdict | None:
+    """Where the treatment is better and worse than the control offline, beside the sign of its lift."""
+    models, abtest = stages["evaluate"]["models"], stages["abtest"]
+    control, treatment = (look_up(abtest, f"arms.{arm}.model") for arm in ("control", "treatment"))
+    lift = abtest.get("lift")
+    if control not in models or treatment not in models or control == treatment or lift is None:
+        return None
+    changes: dict[str, list[str]] = {"better": [], "worse": []}
+    for metric, title in (("mae_s", "MAE"), ("rmse_s", "RMSE"), ("xauc", "XAUC")):
+        before, after = (models[name].get(metric) for name in (control, treatment))
+        if None not in (before, after) and before != after:
+            side = "better" if DISTANCE[metric](after) < DISTANCE[metric](before) else "worse"
+            changes[side].append(f"{title} {show(before).text} to {show(after).text}")
+    parts = [f"{side} by {', '.join(found)}" for side, found in changes.items() if found]
+    words = f"{treatment} against {control}: {'; '.join(parts) or 'equal'}. Online {lift:+.2%}."
+    status, word = _foreseen(changes, lift, verdict_of(abtest).status)
+    return Verdict(status, words, word)
+
+
+def _foreseen(changes: dict[str, list[str]], lift: float, status: str) -> tuple[str, str]:
+    """Whether the signs of the offline changes are that of a lift which the test tells from zero."""
+    if status not in _WORDS:
+        return "info", "Open"
+    right, wrong = ("better", "worse") if lift > 0 else ("worse", "better")
+    if not changes[wrong]:
+        return "pass", "Yes"
+    return ("info", "In part") if changes[right] else ("warn", "No")
