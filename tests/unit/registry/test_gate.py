@@ -68,7 +68,7 @@ def test_a_candidate_that_holds_everything_passes_with_every_reason_said():
         ("A/A", {}, {"test": {"aa_p": None}}),
         ("A/A", {}, {"test": {"false_positive_rate": 0.1}}),
         ("A/B", {}, {"test": {"status": "fail"}}),
-        ("lift", {}, {"test": {"lift": Difference(0.02, -0.011, 0.05)}}),
+        ("lift", {}, {"test": {"lift": Difference(0.02, -0.051, 0.09)}}),
         ("lift", {}, {"test": {"lift": Difference(None, None, None)}}),
     ],
 )
@@ -86,7 +86,7 @@ def test_each_reason_alone_stops_the_candidate_and_is_named(failed, candidate, a
         {"slices": one_slice(rows=499, low=5.0)},
         {"slices": one_slice(rows=500, low=0.2)},
         {"slices": one_slice(rows=9000, low=5.0, title="Watch time")},
-        {"test": {"lift": Difference(0.0, -0.01, 0.01)}},
+        {"test": {"lift": Difference(0.0, -0.05, 0.05)}},
         {"judged_until": None},
         {"judged_until": "2024-03-13"},
     ],
