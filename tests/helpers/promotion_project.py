@@ -60,7 +60,11 @@ def make_project(root: Path, remote: Path) -> Path:
     write_params(root / "params.yaml", features={"store": "feature_store.yaml"}, **sections)
     write_reports(root)
     (root / "conf").mkdir()
-    gate = yaml.safe_load((ROOT / "conf/promote.yaml").read_text()) | {"slice_min_rows": 50, "replicates": 200}
+    gate = yaml.safe_load((ROOT / "conf/promote.yaml").read_text()) | {
+        "slice_min_rows": 50,
+        "replicates": 200,
+        "min_lift": -0.3,
+    }
     (root / "conf/promote.yaml").write_text(yaml.safe_dump(gate))
     (root / "dvc.yaml").write_text(DVC_YAML)
     shutil.copy(ROOT / ".gitignore", root)

@@ -85,7 +85,7 @@ def test_a_worse_candidate_is_refused_with_its_reasons(project):
     assert arms["label"] == "v1 (gr_finetuned), in production"
     verdict = promotion.judge(place(project))
     failed = {check["name"] for check in verdict["checks"] if check["status"] == "fail"}
-    assert verdict["status"] == "fail" and {"MAE", "lift"} <= failed
+    assert verdict["status"] == "fail" and {"MAE", "XAUC"} <= failed
     with pytest.raises(PromotionError, match="Do not promote lightgbm"):
         take_over(place(project), "", commit=True, push=False)
     assert len(read_history(project / "registry")) == 1
