@@ -14,7 +14,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup llm data repro test test-spark lint params flow daily backfill leaderboard search reports ui ui-down bench lock clean
+.PHONY: help setup llm data repro test test-spark lint params flow daily backfill leaderboard search promote rollback reports ui ui-down bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,12 @@ search: setup  ## settings of every method on a protocol's validation days, froz
 
 reports: setup  ## all pages anew from the outputs that are there, with the commit and hashes of the run
 	@PYTHONPATH=src python -m watchline.overview
+
+promote: setup  ## judge a model against production by conf/promote.yaml, promote it if it passes (MODEL=name NOTE=text)
+	@python -m pipelines promote $(MODEL) $(if $(NOTE),--note '$(NOTE)')
+
+rollback: setup  ## make the version before production again (NOTE=text)
+	@python -m pipelines rollback $(if $(NOTE),--note '$(NOTE)')
 
 ui: setup  ## Prefect server, worker, scheduled deployments, report server on 127.0.0.1, until Ctrl-C or `make ui-down`
 	@python -m pipelines ui --port $(PORT) --reports-port $(REPORTS_PORT)

@@ -1,7 +1,4 @@
-"""Command line of the flows: `python -m pipelines params|run|daily|backfill|leaderboard|search|ui|ui-down`.
-
-The Makefile's targets call it.
-"""
+"""Command line of the flows: `python -m pipelines COMMAND`. The Makefile's targets call it."""
 
 from __future__ import annotations
 
@@ -55,6 +52,15 @@ def main(argv: list[str] | None = None) -> int:
         )
         each.add_argument("--data", help="log of the protocol's source, a folder or an archive")
         each.add_argument("-S", dest="overrides", action="append", default=[], help="Hydra override of every run")
+    gate = commands.add_parser("promote", help="judge a candidate by the gate; it becomes production if it passes")
+    gate.add_argument("candidate", nargs="?", help="folder of models/; none: that of conf/promote.yaml")
+    gate.add_argument("--dry-run", action="store_true", help="judge only")
+    gate.add_argument("--against", choices=["production", "baseline"], default="production")
+    gate.add_argument("--no-push", dest="push", action="store_false", help="leave DVC's remote alone")
+    back = commands.add_parser("rollback", help="the version before the present one becomes production again")
+    for each in (gate, back):
+        each.add_argument("--note", default="", help="why, for the history")
+        each.add_argument("--no-commit", dest="commit", action="store_false", help="leave registry/ uncommitted")
     ui = commands.add_parser("ui", help="Prefect server, worker, deployments and report server")
     ui.add_argument("--port", type=int, default=4200)
     ui.add_argument("--reports-port", type=int, default=4201)
@@ -77,6 +83,11 @@ def main(argv: list[str] | None = None) -> int:
 
         chosen = arguments.protocol, arguments.data, arguments.models, arguments.overrides, arguments.keep
         return _status(lambda: run_search(*chosen))
+    elif arguments.command in ("promote", "rollback"):
+        from pipelines import promote
+
+        options = {key: value for key, value in vars(arguments).items() if key != "command"}
+        return _status(lambda: _passed(getattr(promote, arguments.command)(**options)))
     elif arguments.command == "ui":
         from pipelines.service import up
 
@@ -128,6 +139,12 @@ def run_flow(arguments: argparse.Namespace) -> object:
     model = settings_of(arguments.command)
     given = {key: value for key, value in vars(arguments).items() if key in model.model_fields}
     return getattr(flow, arguments.command)(model(**given))
+
+
+def _passed(verdict: object) -> None:
+    """Raise for a verdict that is `fail`, so that scripts see it; a rollback gives a version."""
+    if isinstance(verdict, dict) and verdict["status"] == "fail":
+        raise RuntimeError(verdict["text"])
 
 
 def _status(run: Callable[[], object]) -> int:

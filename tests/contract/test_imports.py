@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src/watchline"
-CORE = ["codec", "models", "adapters", "training", "metrics.py", "experiment", "leaderboard"]
+CORE = ["codec", "models", "adapters", "training", "metrics.py", "experiment", "leaderboard", "registry"]
 TOOLS = {"dvc", "prefect", "hydra", "omegaconf", "feast", "great_expectations", "evidently"}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.helpers.feature_join import joined
 from tests.helpers.feature_table import write_feature_table
 from tests.helpers.small_models import WINDOW, fit_trees, write_params
 from watchline.config import ConfigError
@@ -43,22 +44,6 @@ def trained(tmp_path_factory) -> Path:
     )
     build_law(config, draw_population(config)).save(root / "data/ingest/law")
     return root
-
-
-def joined(repo: Path, features_dir: Path, candidates: pl.DataFrame) -> pl.DataFrame:
-    """Stands in for the feature store, whose own tests are elsewhere: each id's values on its first logged row."""
-    table = read_days(features_dir / "table", WINDOW.split_days("train"))
-    of_user = ["active_degree", "is_lowactive", "user_exposures_7d", "user_watch_mean_7d"]
-    of_video = ["author_id", "duration_s", "video_age_days", "video_watch_mean_7d"]
-    users = table.select("user_id", *of_user).unique("user_id", keep="first", maintain_order=True)
-    videos = table.select("video_id", *of_video).unique("video_id", keep="first", maintain_order=True)
-    local = candidates.with_columns(
-        pl.col("exposed_at").dt.hour().cast(pl.Int64).alias("hour"),
-        pl.col("exposed_at").dt.weekday().cast(pl.Int64).alias("weekday"),
-    )
-    for part, key in ((users, "user_id"), (videos, "video_id")):
-        local = local.join(part, on=key, how="left", maintain_order="left")
-    return local
 
 
 @pytest.fixture

@@ -93,6 +93,7 @@ def summarise(
         "expected_s_per_exposure": simulation.page_s,
         "verdict": dict(zip(("status", "text"), verdict, strict=True)),
         **_expected(simulation, "treatment", environment),
+        "both_arms": _estimate(_paired_lift(outcomes["treatment"], outcomes["control"]), "lift"),
         "outlook": planned,
         "sequence": looks,
         "more_arms": _more_arms(simulation, seen, environment),
@@ -118,6 +119,13 @@ def _expected(simulation: Simulation, arm: str, environment: Environment) -> dic
     name = "true_lift" if environment.is_truth else "expected_lift"
     lift = analysis.expected_lift(simulation.expectations[arm], simulation.expectations["control"])
     return {name: lift.value, f"{name}_error": lift.error if math.isfinite(lift.error) else None}
+
+
+def _paired_lift(treatment: UserOutcomes, control: UserOutcomes) -> st.Estimate | None:
+    """Lift of all users' watch time under both policies, paired by user; None where there is none to speak of."""
+    if len(control.watch_s) < 2 or not control.watch_s.sum():
+        return None
+    return st.estimate_paired_lift(treatment.watch_s, control.watch_s)
 
 
 def _more_arms(

@@ -30,6 +30,7 @@ INDEX = "report"
 # Pages of what runs the line rather than is a stage of it, and what their footers say.
 BESIDE = {
     "leaderboard": "Made by `make leaderboard` from runs of the line; seconds are those of the machine they ran on.",
+    "promote": "Made by `python -m pipelines promote` and `rollback`, from runs of the line and `registry/`.",
     "run": "Made by `make reports` from git, dvc.lock and the pages that are there; no output of the line.",
 }
 CONTENT = "page.json"

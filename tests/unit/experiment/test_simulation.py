@@ -124,6 +124,14 @@ def test_better_videos_make_longer_sessions_so_the_lift_is_more_than_that_of_an_
     assert found["lift"] > found["metrics"]["watch_per_exposure"]["lift"]
 
 
+def test_users_in_both_arms_give_a_lift_with_a_narrower_interval_than_the_test():
+    found = summary(control=1.0, treatment=0.3)
+    both, interval = found["both_arms"], found["both_arms"]["interval"]
+    assert interval["low"] <= found["true_lift"] <= interval["high"]
+    assert interval["low"] < both["lift"] < interval["high"]
+    assert interval["high"] - interval["low"] < (found["interval"]["high"] - found["interval"]["low"]) / 1.4
+
+
 def test_two_equal_arms_have_no_true_lift_and_a_clean_aa_row():
     found = summary(control=0.0, treatment=0.0)
     assert found["true_lift"] == 0.0 and found["true_lift_error"] == 0.0

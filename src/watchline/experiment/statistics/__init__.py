@@ -21,7 +21,13 @@ rank_correlation.py Spearman's and Kendall's, over many draws at once
 from __future__ import annotations
 
 from watchline.experiment.statistics.bootstrap import estimate_by_bootstrap
-from watchline.experiment.statistics.compare import Comparison, Estimate, estimate_difference, estimate_lift
+from watchline.experiment.statistics.compare import (
+    Comparison,
+    Estimate,
+    estimate_difference,
+    estimate_lift,
+    estimate_paired_lift,
+)
 from watchline.experiment.statistics.cuped import Cuped, estimate_cuped
 from watchline.experiment.statistics.false_positives import FalsePositives, check_false_positives
 from watchline.experiment.statistics.guardrails import (
@@ -88,6 +94,7 @@ __all__ = [
     "estimate_cuped",
     "estimate_difference",
     "estimate_lift",
+    "estimate_paired_lift",
     "holm",
     "kendall",
     "mean_of",

@@ -97,3 +97,19 @@ def test_aa_splits_reject_at_the_level_and_a_planted_effect_does_not_hide():
     assert found.low <= found.rate <= found.high and found.runs == 1000
     correlated = np.stack([outcome > np.median(outcome)] * 10)
     assert ab.check_false_positives(outcome, correlated).rate == 1.0
+
+
+def test_paired_lift_covers_the_true_lift_at_its_rate_in_a_fraction_of_the_width_of_a_test_of_arms():
+    generator = np.random.default_rng(12)
+    misses, widths, runs = 0, [], 1000
+    for _ in range(runs):
+        often = 1 + generator.poisson(generator.gamma(1.0, 5.0, 400))
+        control = generator.gamma(2.0, 1.0, 400) * often
+        treatment = 1.03 * control + generator.normal(0, 0.5, 400) * np.sqrt(often)
+        found = ab.estimate_paired_lift(treatment, control)
+        misses += not found.low <= 0.03 <= found.high
+        widths.append(found.high - found.low)
+    low, high = stats.binom.ppf([0.0005, 0.9995], runs, 0.05) / runs
+    assert low <= misses / runs <= high
+    arms = ab.estimate_lift(ab.mean_of(treatment[:200]), ab.mean_of(control[200:]))
+    assert np.mean(widths) < (arms.high - arms.low) / 5

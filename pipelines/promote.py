@@ -1,0 +1,100 @@
+"""The gate as Prefect flows: `promote` judges a candidate and makes it production, `rollback` goes one version back.
+
+No stages of dvc.yaml: they judge a finished run of that DAG, and change what is in git.
+No postponed annotations here: Prefect loads this file by its path and reads the types of the flows' parameters.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect import flow, task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+from pipelines import promotion
+from pipelines.promotion import REPORT, Workspace, only_one
+
+ROOT = Path(__file__).resolve().parent.parent
+REPORTS_URL = "WATCHLINE_REPORTS_URL"  # where the reports are served (`make ui` sets it)
+STEP_TIMEOUT_S = 2 * 3600.0
+
+
+@flow(name="promote", log_prints=True)
+def promote(
+    candidate: str | None = None,
+    dry_run: bool = False,
+    note: str = "",
+    against: Literal["production", "baseline"] = "production",
+    commit: bool = True,
+    push: bool = True,
+    root: Path = ROOT,
+    timeout_s: float = STEP_TIMEOUT_S,
+) -> dict[str, Any]:
+    """Judge a candidate against production on the same rows, and make it production if it passes; returns the verdict.
+
+    Args:
+        candidate: folder of models/; none: that of conf/promote.yaml
+        dry_run: judge only
+        note: why, for the history
+        against: what it is held against; the baseline where production cannot read the features any more
+        commit: commit registry/ to git
+        push: push the version's files to DVC's remote
+        root: project folder
+        timeout_s: limit for one step, seconds
+    """
+    place = Workspace(root, print, timeout_s)
+    with only_one(root):
+        compare(place, candidate, against)
+        verdict = judge(place)
+        if verdict["status"] == "pass" and not dry_run:
+            verdict["version"] = take_over(place, note, commit, push)
+        elif verdict["status"] == "info" and commit and not dry_run:
+            promotion.commit_registry(place, "Record what is in production")  # of a promotion that was cut off
+    publish(verdict, root)
+    return verdict
+
+
+@flow(name="rollback", log_prints=True)
+def rollback(note: str = "", commit: bool = True, root: Path = ROOT, timeout_s: float = STEP_TIMEOUT_S) -> int:
+    """Make the version before the present one production again; returns it. Another call goes one further back.
+
+    Args:
+        note: why, for the history
+        commit: commit registry/ to git
+        root: project folder
+        timeout_s: limit for one step, seconds
+    """
+    with only_one(root):
+        version = promotion.roll_back(Workspace(root, print, timeout_s), note, commit)
+    create_link_artifact(key="registry", link=f"{_reports(root)}/promote/history/index.html", link_text="History")
+    return version
+
+
+@task(persist_result=False)
+def compare(place: Workspace, candidate: str | None, against: str) -> None:
+    """Candidate and reference on the same rows and in the same simulated test."""
+    promotion.check_fresh(place)
+    promotion.compare(place, candidate, against)
+
+
+@task(persist_result=False)
+def judge(place: Workspace) -> dict[str, Any]:
+    """The gate's verdict."""
+    return promotion.judge(place)
+
+
+@task(persist_result=False)
+def take_over(place: Workspace, note: str, commit: bool, push: bool) -> int:
+    """The candidate becomes production."""
+    return promotion.take_over(place, note, commit, push)
+
+
+def publish(verdict: dict[str, Any], root: Path) -> None:
+    """The verdict in words, its reasons as a table, and a link to its page."""
+    create_markdown_artifact(key="verdict", markdown=f"**{verdict['status']}** {verdict['text']}")
+    create_table_artifact(key="gate", table=verdict["checks"] or [{"name": "none"}], description=verdict["text"])
+    create_link_artifact(key="promotion", link=f"{_reports(root)}/promote/index.html", link_text="Verdict")
+
+
+def _reports(root: Path) -> str:
+    return os.environ.get(REPORTS_URL) or (root / Path(REPORT).parent).as_uri()
