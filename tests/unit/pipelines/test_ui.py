@@ -103,6 +103,7 @@ def test_one_command_up_a_second_finds_it_a_cancel_leaves_nothing_one_command_do
     names = ["run", "daily", "backfill", "leaderboard", "search"]
     deployments = {name: answer(f"{api}/deployments/name/{name}/{name}") for name in names}
     assert all(deployment and deployment["schedules"] for deployment in deployments.values())
+    assert all(answer(f"{api}/deployments/name/{name}/{name}") for name in ("promote", "rollback"))
     (schedule,) = deployments["daily"]["schedules"]
     assert schedule["active"] and schedule["schedule"]["cron"] == "0 5 * * *"
     second = subprocess.run([*COMMAND, str(slow_project), "1", "1"], cwd=ROOT, capture_output=True, text=True)
