@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipelines.push import PushError, push_registry
 
-def ask_gate(root: Path, name: str) -> str:
+
+def ask_gate(root: Path, name: str, push: bool) -> str:
     """Have the gate judge what the run `name` left in the workspace; returns its verdict in a line.
 
-    A refusal is a result and raises nothing.
+    A refusal is a result and raises nothing. With `push` the files of a promoted version and the registry's commit go
+    to the remotes; a git remote that does not take the commit is said in the line.
     """
     from pipelines.promote import promote
 
-    verdict = promote(note=name, root=root)
-    return f"gate: **{verdict['status']}** {verdict['text']}"
+    verdict = promote(note=name, push=push, root=root)
+    line = f"gate: **{verdict['status']}** {verdict['text']}"
+    if push and "version" in verdict:
+        try:
+            push_registry(root)
+        except PushError as error:
+            line += f" **registry not pushed**: {str(error).splitlines()[0]}"
+    return line

@@ -102,12 +102,7 @@ def plan_of(root: Path, config: LeaderboardConfig, protocol: str, overrides: lis
 
 def searched_of(root: Path, protocol: str, models: Sequence[str]) -> dict[str, Any]:
     """What conf/searched.yaml says of each of `models`, as the page shows it; nothing for another protocol."""
-    path = root / SEARCHED
-    if not path.is_file():
-        return {}
-    record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if record["protocol"] != protocol:
-        return {}
+    record = searched_protocols(root).get(protocol, {"methods": {}})
     found = record["methods"]
     return {
         name: {
@@ -119,3 +114,9 @@ def searched_of(root: Path, protocol: str, models: Sequence[str]) -> dict[str, A
         for name in models
         if name in found
     }
+
+
+def searched_protocols(root: Path) -> dict[str, Any]:
+    """Protocol -> what was found on it; nothing where nothing was searched."""
+    path = root / SEARCHED
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}

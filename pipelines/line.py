@@ -17,7 +17,7 @@ from pipelines.logs import log_to
 from pipelines.params import compose_params
 from pipelines.process import run_lines
 from pipelines.push import PushError, push
-from pipelines.record import Identity, experiment_ref, identify, save, save_on_branch
+from pipelines.record import Identity, identify, save, save_on_branch
 from pipelines.settings import ALL, Settings
 from pipelines.stage import StageError, StageResult, run_stage
 
@@ -62,7 +62,7 @@ def run_line(root: Path, plan: Plan, named: Callable[[str], None]) -> list[Stage
             if plan.settings.push and refs:
                 missing = copy(root, results, refs, outcome)
             if plan.gate:
-                outcome.append(ask_gate(root, identity.name))
+                outcome.append(ask_gate(root, identity.name, plan.settings.push))
         except Exception as error:
             publish(root, identity, plan.overrides, results, [*outcome, f"**failed**: {str(error).splitlines()[0]}"])
             raise
@@ -83,9 +83,9 @@ def keep(root: Path, plan: Plan, identity: Identity) -> tuple[list[str], list[st
     """Record the result as the settings say; returns a line for each record, and the git refs they are under."""
     if plan.settings.record == "workspace":
         return ["record: params.yaml and dvc.lock of the workspace"], []
-    commit = save(root, identity)
+    commit, ref = save(root, identity)
     lines = [f"record: DVC experiment `{identity.name}` (`dvc exp apply {identity.name}` brings it back)"]
-    refs = [experiment_ref(identity.commit, identity.name)]
+    refs = [ref]
     if plan.settings.record == "branch":
         tip = save_on_branch(root, identity, commit, plan.settings.branch)
         lines.append(f"record: commit `{tip}` on branch `{plan.settings.branch}`")

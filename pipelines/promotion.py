@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from typing import Any
 import yaml
 
 from pipelines.process import run_lines
+from pipelines.workspace import holder
 
 REGISTRY, COMPARISON, REPORT = "registry", "runs/promote", "reports/promote"
 JUDGED_BY = "drift"  # the last stage that the gate reads; everything before it is up to date when it is
@@ -74,7 +76,13 @@ class Workspace:
 
 @contextlib.contextmanager
 def only_one(root: Path) -> Iterator[None]:
-    """One promotion or rollback at a time in a workspace; raises PromotionError for a second. Dies with its process."""
+    """One promotion or rollback at a time in a workspace; raises PromotionError for a second. Dies with its process.
+
+    Nor while another process runs the line here: its files are not whole.
+    """
+    other = holder(root)
+    if other is not None and other.pid != os.getpid():
+        raise PromotionError(f"the workspace is held by {other}; wait for it or cancel it, then start this one again")
     path = root / "runs/promote.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
@@ -87,11 +95,12 @@ def only_one(root: Path) -> Iterator[None]:
 
 def check_fresh(place: Workspace) -> None:
     """Raise PromotionError naming the stages whose outputs are not those of the present code, parameters and data."""
-    status = json.loads("\n".join(place.dvc("status", "--json", "--with-deps", JUDGED_BY)) or "{}")
+    lines = "\n".join(place.dvc("status", "--json", "--with-deps", JUDGED_BY))
+    status = json.loads(lines[lines.index("{") :] if "{" in lines else "{}")  # warnings come first
     if status:
         raise PromotionError(
             f"not up to date: {', '.join(sorted(status))}; the gate judges what the reports are of, so run the line "
-            "first (`dvc repro`, or `dvc checkout` where files were removed)"
+            "first (`dvc repro`, `dvc exp apply NAME` of a recorded run, or `dvc checkout` where files were removed)"
         )
 
 
@@ -118,7 +127,7 @@ def compare(place: Workspace, candidate: str | None, against: str) -> dict[str, 
         place.library("stages.evaluate", *shared, "reports/evaluate", "--out", "data", cwd=folder)
         if arms["reference"]:
             repo = place.root / "features" / params["features"]["store"]
-            tables = ["--tables", str(data / "ingest"), "--repo", str(repo)]
+            tables = ["--tables", str(data / "ingest"), "--repo", str(repo), "--predictions", "data"]
             place.library("stages.abtest", *shared, "reports/abtest", *tables, cwd=folder)
     except PromotionError as error:
         advice = "where production cannot read these features any more, hold the candidate against the baseline"
@@ -131,7 +140,9 @@ def _params(root: Path, arms: dict[str, Any]) -> dict[str, Any]:
     params: dict[str, Any] = yaml.safe_load((root / "params.yaml").read_text())
     params["models"] = ["candidate", *(["reference"] if arms["reference"] else [])]
     params["evaluate"]["baseline"] = "reference"
-    params["abtest"] |= {"control": "reference", "treatment": "candidate"}
+    # The two alone, neither exploring: the gate is about models.
+    alone = {"treatments": [], "treatment_epsilon": 0.0, "treatment_temperature": 0.0, "sweep_runs": 0}
+    params["abtest"] |= {"control": "reference", "treatment": "candidate", **alone}
     if arms["statistic"]:
         params["abtest"]["control_statistic"] = arms["statistic"]
     return params

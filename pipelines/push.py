@@ -11,6 +11,7 @@ from pipelines.git_command import git
 from pipelines.process import run_lines
 
 GIT_REMOTE = "origin"
+REGISTRY_BRANCH = "watchline-registry"
 _TIMEOUT_S = 6 * 3600.0
 
 
@@ -28,14 +29,27 @@ def push(root: Path, stages: Sequence[str], refs: Sequence[str]) -> list[str]:
     if remote := dvc_remote(root):
         done = run_lines(["dvc", "push", "--run-cache", *stages], root, print, _TIMEOUT_S)
         if done.returncode:
-            raise PushError(_complaint(f"DVC remote {remote}", "dvc push", done.lines))
+            raise PushError(_complaint(f"DVC remote {remote}", "dvc push --run-cache", done.lines))
         reached.append(f"DVC remote {remote}")
-    if GIT_REMOTE in git(root, "remote").split():
-        done = run_lines(["git", "push", "--force", GIT_REMOTE, *(f"{ref}:{ref}" for ref in refs)], root, print, 600.0)
-        if done.returncode:
-            raise PushError(_complaint(f"git remote {GIT_REMOTE}", "git push", done.lines))
-        reached.append(f"git remote {GIT_REMOTE}")
-    return reached
+    # An experiment of a name is replaced by the next of that name; a branch may hold another machine's results.
+    forced = [f"{'+' * ref.startswith('refs/exps/')}{ref}:{ref}" for ref in refs]
+    return [*reached, *_push_git(root, forced)]
+
+
+@task(task_run_name="push-registry", retries=3, retry_delay_seconds=[10, 60, 300], persist_result=False)
+def push_registry(root: Path) -> list[str]:
+    """Push HEAD, whose last commit is the gate's, to the branch REGISTRY_BRANCH of the git remote; raises PushError."""
+    return _push_git(root, [f"HEAD:refs/heads/{REGISTRY_BRANCH}"])
+
+
+def _push_git(root: Path, refspecs: Sequence[str]) -> list[str]:
+    if GIT_REMOTE not in git(root, "remote").split():
+        return []
+    done = run_lines(["git", "push", GIT_REMOTE, *refspecs], root, print, 600.0)
+    if done.returncode:
+        command = f"git push {GIT_REMOTE} {' '.join(refspecs)}"
+        raise PushError(_complaint(f"git remote {GIT_REMOTE}", command, done.lines))
+    return [f"git remote {GIT_REMOTE}"]
 
 
 def dvc_remote(root: Path) -> str | None:
@@ -49,6 +63,6 @@ def dvc_remote(root: Path) -> str | None:
 def _complaint(what: str, command: str, lines: Sequence[str]) -> str:
     tail = "\n".join(lines[-8:])
     return (
-        f"{what} did not take the result ({command}); it is whole in this workspace, and the same run again pushes it. "
+        f"{what} did not take the result; it is whole in this workspace, and `{command}` brings it there. "
         f"Last lines:\n{tail}"
     )

@@ -71,14 +71,15 @@ def lock_hashes(root: Path) -> list[dict[str, Any]]:
     ]
 
 
-def save(root: Path, identity: Identity) -> str:
-    """Record the workspace's tracked files as the only experiment of that name; returns its commit."""
+def save(root: Path, identity: Identity) -> tuple[str, str]:
+    """Record the workspace's tracked files as the only experiment of that name; returns its commit and ref."""
     baseline = git(root, "rev-parse", "HEAD").strip()
     for ref in git(root, "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{identity.name}").split():
         git(root, "update-ref", "-d", ref)  # of an earlier HEAD with the same code, or of this one
     commit = _commit(root, _tree(root), baseline, f"Result of {identity.name}")
-    git(root, "update-ref", experiment_ref(baseline, identity.name), commit)
-    return commit
+    ref = experiment_ref(baseline, identity.name)
+    git(root, "update-ref", ref, commit)
+    return commit, ref
 
 
 def save_on_branch(root: Path, identity: Identity, experiment: str, branch: str) -> str:

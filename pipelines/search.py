@@ -14,7 +14,7 @@ from prefect import flow, task
 
 from pipelines.experiments import clear_dead, enqueue, finished, last_lines, run_queue
 from pipelines.leaderboard_config import read_config
-from pipelines.leaderboard_runs import data_override, mark_of
+from pipelines.leaderboard_runs import code_of, data_override, mark_of
 from pipelines.search_config import SearchConfig, read_search
 from pipelines.search_results import freeze, summarise
 from pipelines.search_trials import Bench, search_method
@@ -71,10 +71,10 @@ def search_one(bench: Bench, config: SearchConfig, method: str) -> None:
 @task(persist_result=False)
 def features_of(root: Path, folder: Path, overrides: list[str]) -> Path:
     """The protocol's feature tables, made by a DVC experiment and brought into `folder`; raises SearchError."""
-    features = folder / "features"
+    features = folder / f"features-{mark_of([code_of(root)], None)}"
     if features.is_dir():
         return features
-    name = f"search-{folder.name}"
+    name = f"search-{folder.name}-{features.name}"
     if name not in finished(root):
         clear_dead(root)
         enqueue(root, name, overrides, "features")

@@ -9,7 +9,7 @@ import optuna
 import yaml
 from optuna.trial import TrialState
 
-from pipelines.leaderboard_config import SEARCHED
+from pipelines.leaderboard_config import SEARCHED, searched_protocols
 from pipelines.search_config import SearchConfig
 from pipelines.search_trials import Bench
 
@@ -43,14 +43,21 @@ def summarise(bench: Bench, config: SearchConfig, protocol: str) -> dict[str, An
 
 
 def freeze(root: Path, found: Path) -> Path:
-    """Write `found` to conf/searched.yaml and its settings as a named set of overrides; returns the set's file."""
+    """Add `found` to conf/searched.yaml, write its settings as a named set of overrides; returns the file of the set.
+
+    Methods that this search left out, and other protocols, keep what an earlier one found.
+    """
     record = yaml.safe_load(found.read_text(encoding="utf-8"))
+    records = searched_protocols(root)
+    earlier = records.get(record["protocol"], {}).get("methods", {})
+    record["methods"] = {**earlier, **record["methods"]}
     settings = {"train": {method: result["setting"] for method, result in record["methods"].items()}}
     note = f"# @package _global_\n# What `make search` found on {record['protocol']}; all trials are in {SEARCHED}.\n"
     chosen = root / f"conf/experiment/{record['protocol']}_searched.yaml"
     chosen.write_text(note + yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     note = "# Written by `make search`: every trial, with the MAE of the validation rows in seconds.\n"
-    (root / SEARCHED).write_text(note + yaml.safe_dump(record, sort_keys=False, width=120), encoding="utf-8")
+    records[record["protocol"]] = record
+    (root / SEARCHED).write_text(note + yaml.safe_dump(records, sort_keys=False, width=120), encoding="utf-8")
     return chosen
 
 

@@ -75,7 +75,7 @@ def hold(
         finally:
             del os.environ[RUN_MARK]
             if keep_files:
-                shutil.rmtree(folder / "before")
+                _forget(folder / "before")
             else:
                 _put_back(root, folder / "before")
             file.truncate(0)
@@ -185,4 +185,10 @@ def _put_back(root: Path, place: Path) -> None:
     staged = {line.split("\t")[1] for line in lines.splitlines()}
     removed = "".join(f"0 {'0' * 40}\t{name}\n" for name in TRACKED if name not in staged)
     git(root, "update-index", "--index-info", stdin=removed + lines)
+    _forget(place)
+
+
+def _forget(place: Path) -> None:
+    """Remove what was kept aside: the index first, which says that the rest is whole."""
+    (place / _INDEX).unlink()
     shutil.rmtree(place)

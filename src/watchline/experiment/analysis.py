@@ -84,11 +84,17 @@ def expected_lift(treatment: Expectation, control: Expectation) -> ExpectedLift:
 
 
 def decide(
-    result: Result, sample_ratio: st.SampleRatio, treatment: str, control: str, harmed: Sequence[str] = ()
+    result: Result,
+    sample_ratio: st.SampleRatio,
+    treatment: str,
+    control: str,
+    harmed: Sequence[str] = (),
+    p_corrected: float | None = None,
 ) -> tuple[str, str]:
     """Status (pass, warn, fail, info) and sentence of the verdict, from the primary metric: watch time per user.
 
-    A gain ships only when no guardrail (`harmed` names those that are) says that it costs too much elsewhere.
+    `harmed` names the guardrails that say it costs too much elsewhere: a warning, unless it is a loss anyway. Of
+    several treatments a gain counts when it is one after correction, `p_corrected`.
     """
     lift = result.watch_per_user.lift
     if sample_ratio.alarm:
@@ -99,10 +105,12 @@ def decide(
     if lift is None:
         return "warn", f"{control} was not watched at all, so there is no lift to speak of."
     span = f"{lift.value:+.2%} watch time per user, 95 % interval {lift.low:+.2%} to {lift.high:+.2%}"
-    if lift.low > 0 and harmed:
-        return "warn", f"Do not ship {treatment} yet: {span} against {control}, but it harms {', '.join(harmed)}."
-    if lift.low > 0:
-        return "pass", f"Ship {treatment}: {span} against {control}."
     if lift.high < 0:
         return "fail", f"Do not ship {treatment}: {span} against {control}."
+    if harmed:
+        return "warn", f"Do not ship {treatment} yet: {span} against {control}, but it harms {', '.join(harmed)}."
+    if lift.low > 0 and p_corrected is not None and p_corrected >= st.ALPHA:
+        return "info", f"Cannot tell {treatment} from {control}: {span}, but p {p_corrected:.3f} over all treatments."
+    if lift.low > 0:
+        return "pass", f"Ship {treatment}: {span} against {control}."
     return "info", f"Cannot tell {treatment} from {control}: {span}."

@@ -33,14 +33,12 @@ def outlook(pre_watch_s: Floats, smallest_lift: float, treatment_share: float) -
     }
 
 
-def sequence(
-    watch_s: Floats, control_s: float, in_treatment: Bools, user_N: Ints, detectable_lift: float
-) -> dict[str, Any] | None:
+def sequence(watch_s: Floats, in_treatment: Bools, user_N: Ints, detectable_s: float) -> dict[str, Any] | None:
     """LOOKS looks, each after as many more users; `watch_s` and `in_treatment` are by user (U,), NaN in other arms.
 
     A look has the users whose first session (`user_N`: each session's user, in order of time) came before it, with all
-    they watched. tau is the lift that was detectable before the run, in seconds by the control's mean, `control_s`.
-    None for too few users, or where the control watched nothing.
+    they watched. tau is what was detectable before the run, in seconds of the users' time then: a choice from the
+    test's own answers would cost validity, one a few times too large or small costs little. None for too few users.
     """
     users, first_N = np.unique(user_N, return_index=True)
     order_U = users[np.argsort(first_N, kind="stable")]
@@ -48,9 +46,9 @@ def sequence(
     looks = np.unique(np.linspace(0, len(order_U), LOOKS + 1)[1:].astype(np.int64))
     treated_U = in_treatment[order_U]
     looks = np.array([n for n in looks if n >= _FIRST_LOOK and min(treated_U[:n].sum(), (~treated_U[:n]).sum()) > 1])
-    if not len(looks) or not control_s or not detectable_lift:
+    if not len(looks) or not detectable_s:
         return None
-    tau = st.mixing_deviation(detectable_lift * control_s)
+    tau = st.mixing_deviation(detectable_s)
     found = st.trajectory_by_users(watch_s[order_U], treated_U, looks.tolist(), tau)
     return {
         "users": looks.tolist(),

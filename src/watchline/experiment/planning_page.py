@@ -27,7 +27,10 @@ def add_outlook(page: Page, planned: dict[str, Any] | None) -> None:
         "users needed for the smallest lift, both arms": needed["treatment"] + needed["control"],
     }
     formats = dict.fromkeys(list(facts)[:3], ".1%")
-    note = "From the watch time of the same users before the test, without CUPED (docs/ab_statistics.md)."
+    note = (
+        "From the watch time of the same users before the test, without CUPED, as if the test took in as much of it as "
+        "the days before did (docs/ab_statistics.md)."
+    )
     page.section("Before the run", Facts(facts, formats), note=note)
 
 

@@ -72,16 +72,19 @@ def summarise(
     found = analysis.compare_arms(seen["treatment"], seen["control"])
     guardrails = st.check_guardrails(seen["treatment"], seen["control"], plan.margins)
     harmed = [rail.name.replace("_", " ") for rail in guardrails if rail.verdict == "harmed"]
-    planned = planning.outlook(pre_watch_s, plan.smallest_lift, plan.treatment_share)
+    compared = members["treatment"] | members["control"]
+    share = sizes[1] / (sizes[0] + sizes[1])
+    planned = planning.outlook(pre_watch_s[compared], plan.smallest_lift, share)
     watch_s = np.where(members["treatment"], outcomes["treatment"].watch_s, outcomes["control"].watch_s)
     looks = planning.sequence(
-        np.where(members["treatment"] | members["control"], watch_s, np.nan),
-        float(seen["control"].watch_s.mean()),
+        np.where(compared, watch_s, np.nan),
         members["treatment"],
         simulation.user_N,
-        planned["detectable_lift"] if planned else 0.0,
+        planned["detectable_lift"] * float(pre_watch_s[compared].mean()) if planned else 0.0,
     )
-    verdict = analysis.decide(found, sample_ratio, arms["treatment"].name, arms["control"].name, harmed)
+    more_arms = _more_arms(simulation, seen, environment)
+    p_corrected = more_arms["treatment"]["p_corrected"] if more_arms else None
+    verdict = analysis.decide(found, sample_ratio, arms["treatment"].name, arms["control"].name, harmed, p_corrected)
     return {
         "environment": environment.name,
         "arms": {arm: _arm(arms[arm], seen[arm], simulation, arm) for arm in arms},
@@ -96,7 +99,7 @@ def summarise(
         "both_arms": _estimate(_paired_lift(outcomes["treatment"], outcomes["control"]), "lift"),
         "outlook": planned,
         "sequence": looks,
-        "more_arms": _more_arms(simulation, seen, environment),
+        "more_arms": more_arms,
     }
 
 

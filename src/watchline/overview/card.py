@@ -142,15 +142,16 @@ def _online(name: str, abtest: Metrics) -> list[Any]:
     arms = [arm for arm, values in (abtest.get("arms") or {}).items() if values.get("model") == name]
     if not arms:
         return [Text("No arm of the simulated A/B test used it. Set `abtest.treatment` to its name to test it."), link]
-    interval = abtest.get("interval") or {}
+    found = (abtest.get("more_arms") or {}).get(arms[0]) or abtest  # the top level is about the first treatment
+    interval = found.get("interval") or {}
     facts = {
         "arm": ", ".join(arms),
         "ranked by": str(look_up(abtest, f"arms.{arms[0]}.statistic") or "").replace("_", " "),
         "environment": abtest.get("environment"),
-        "lift of treatment over control": abtest.get("lift"),
+        "lift of treatment over control": found.get("lift"),
         "95 % interval, from": interval.get("low"),
         "to": interval.get("high"),
-        "true lift": abtest.get("true_lift"),
+        "true lift": found.get("true_lift"),
     }
     formats = dict.fromkeys(["lift of treatment over control", "95 % interval, from", "to", "true lift"], "+.2%")
     known = {key: value for key, value in facts.items() if value is not None}

@@ -65,8 +65,8 @@ def _weak_slices(name: str, evaluation: Metrics) -> Iterator[Limit]:
 def _drift(name: str, drift: Metrics) -> Iterator[Limit]:
     drifted = [
         each["name"].replace("_", " ")
-        for each in drift.get("predictions", [])
-        if each.get("model") == name and each.get("drifted")
+        for each in drift.get("windows", [])
+        if (each["of"], each["reference"], each["current"]) == (name, "train", "eval") and each["drifted"]
     ]
     if drifted:
         yield Limit("warn", "drift of its predictions", f"Past their thresholds: {', '.join(drifted)}.")

@@ -96,7 +96,7 @@ class AbtestConfig(Config):
     false_positive_runs: int = Field(default=200, ge=10, le=10_000, description="A/A splits")
     expectation_runs: int = Field(default=8, ge=2, le=1000, description="of every session, for the expected lift")
     smallest_lift: float = Field(default=0.02, gt=0, description="relative lift that matters, for power before the run")
-    sweep_runs: int = Field(default=2, ge=1, le=1000, description="the same for each model of the sweep")
+    sweep_runs: int = Field(default=2, ge=0, le=1000, description="the same for each model of the sweep; 0: no sweep")
     margins: dict[str, float] = Field(default={}, description="guardrail -> relative loss that is accepted")
     seed: int = Field(default=1, ge=0)
     processes: int = Field(default=1, ge=1, description="no part of the result")
@@ -169,7 +169,7 @@ def main(argv: list[str] | None = None) -> None:
     past = read_past(paths.features / "table", window, config)
     requests = draw_requests(table, config.requests, config.seed)
     sweep = make_sweep(config, paths.models, paths.predictions, paths.features / "table", window, columns)
-    log(f"sweep over {len(sweep.entries)} models: {', '.join(sweep.entries)}")
+    log(f"sweep over {len(sweep.entries)} models: {', '.join(sweep.entries) or 'none'}")
     arms = {arm: with_memory(policy, sweep) for arm, policy in arms.items()}
     world = make_world(config, arms, sweep, environment, requests, past, paths.repo, paths.features)
     first = window.ranges["eval"][0]
@@ -188,9 +188,10 @@ def main(argv: list[str] | None = None) -> None:
     plan = Plan(config.salt, config.treatment_share, config.false_positive_runs, config.margins, config.smallest_lift)
     result = summarise(simulation, arms, watch_by_user(simulation.users, before), environment, plan)
     result |= asked(config, window, len(requests))
-    remember_predictions(sweep, paths.predictions, table)
-    users_of_sessions = simulation.users[simulation.user_N]
-    result["sweep"] = measure_sweep(sweep, table, columns.label, simulation.swept, users_of_sessions)
+    if sweep.entries:
+        remember_predictions(sweep, paths.predictions, table)
+        users_of_sessions = simulation.users[simulation.user_N]
+        result["sweep"] = measure_sweep(sweep, table, columns.label, simulation.swept, users_of_sessions)
     if isinstance(environment, RewardModelEnvironment):
         result["reward_model"] = environment.fit_quality
     if isinstance(environment, MatrixEnvironment):
@@ -298,10 +299,12 @@ def make_world(
 def make_sweep(
     config: AbtestConfig, models_dir: Path, predictions_dir: Path, table_dir: Path, window: Window, columns: Columns
 ) -> Sweep:
-    """Every model that evaluate predicted with, and the damaged ones of the control.
+    """Every model that evaluate predicted with, and the damaged ones of the control; none for no runs.
 
     Raises ConfigError when the control is not among them.
     """
+    if not config.sweep_runs:
+        return Sweep({}, config.control)
     names = sorted(path.stem for path in predictions_dir.glob("*.parquet"))
     if config.control not in names:
         raise ConfigError(

@@ -126,7 +126,7 @@ def test_a_result_is_not_committed_on_the_branch_that_is_checked_out(project):
     from pipelines.record import identify, save, save_on_branch
 
     identity = identify(project, "daily", "none", None, compose_params(project))
-    commit = save(project, identity)
+    commit, _ = save(project, identity)
     branch = git(project, "rev-parse", "--abbrev-ref", "HEAD").strip()
     with pytest.raises(GitError, match=f"branch {branch} is checked out"):
         save_on_branch(project, identity, commit, branch)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from pipelines import search_trials
-from pipelines.leaderboard_config import read_config
+from pipelines.leaderboard_config import read_config, searched_protocols
 from pipelines.params import compose_params
 from pipelines.search_config import SearchConfig, read_search
 from pipelines.search_results import freeze, summarise
@@ -88,7 +88,7 @@ def test_freezing_writes_the_best_setting_and_every_trial(bench, tmp_path, monke
     found = tmp_path / "found.yaml"
     found.write_text(yaml.safe_dump(summarise(bench, config, "p")))
     chosen = freeze(tmp_path / "project", found)
-    record = yaml.safe_load((tmp_path / "project/conf/searched.yaml").read_text())["methods"]["vr"]
+    record = searched_protocols(tmp_path / "project")["p"]["methods"]["vr"]
     best = min(record["trials"], key=lambda trial: trial["valid_mae_s"])
     assert record["setting"] == {"lr": best["lr"], "width": best["width"]} and record["valid_mae_s"]["after"] < 0.01
     assert yaml.safe_load(chosen.read_text()) == {"train": {"vr": record["setting"]}}
@@ -121,12 +121,23 @@ def test_every_searched_key_is_one_of_its_method(tmp_path):
                 model_module(method).CONFIG.model_validate(params["train"][method] | {key: value})
 
 
-def test_what_was_searched_is_what_its_protocol_composes(tmp_path):
-    record = yaml.safe_load((ROOT / "conf/searched.yaml").read_text())
-    overrides = read_config(ROOT).protocols[record["protocol"]].overrides
+@pytest.mark.parametrize("protocol", searched_protocols(ROOT))
+def test_what_was_searched_is_what_its_protocol_composes(protocol, tmp_path):
+    record = searched_protocols(ROOT)[protocol]
+    overrides = read_config(ROOT).protocols[protocol].overrides
     params = yaml.safe_load(compose_params(ROOT, overrides, tmp_path / "params.yaml").read_text())
     assert list(record["methods"]) == read_search(ROOT).all_methods
     for method, found in record["methods"].items():
         section = params["train"][method]
         assert {key: section[key] for key in found["setting"]} == found["setting"], method
         assert found["fits"] == len(found["trials"]) == record["trials"]
+
+
+def test_a_later_search_keeps_other_methods_and_protocols(tmp_path):
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    found = tmp_path / "found.yaml"
+    for protocol, method, lr in (("p", "vr", 0.1), ("q", "vr", 0.2), ("p", "wlr", 0.3)):
+        found.write_text(yaml.safe_dump({"protocol": protocol, "methods": {method: {"setting": {"lr": lr}}}}))
+        chosen = freeze(tmp_path, found)
+    assert yaml.safe_load(chosen.read_text()) == {"train": {"vr": {"lr": 0.1}, "wlr": {"lr": 0.3}}}
+    assert searched_protocols(tmp_path)["q"]["methods"] == {"vr": {"setting": {"lr": 0.2}}}
