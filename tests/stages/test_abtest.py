@@ -121,6 +121,11 @@ def test_the_treatments_lift_in_the_sweep_is_near_its_true_lift_in_the_test(fold
     assert swept["lift"] == pytest.approx(result["true_lift"], rel=1e-9)  # as many runs of the same numbers
 
 
+def test_without_runs_there_is_no_sweep_and_the_test_is_the_same(folder):
+    result, alone = run(folder), run(folder, sweep_runs=0)
+    assert "sweep" not in alone and {**alone, "sweep": result["sweep"]} == result
+
+
 def test_rows_that_evaluate_did_not_predict_are_named(folder):
     path = folder / "data/evaluate/gr_finetuned.parquet"
     write_parquet(read_parquet(path)[:-3], path)
@@ -176,7 +181,7 @@ def test_watch_time_of_the_eval_days_never_enters_cuped(folder):
     [
         ({"treatment": "gr"}, r"abtest.treatment: models/gr is not a trained model; .*gr_finetuned, lightgbm"),
         ({"control": "cread"}, r"abtest.control: models/cread is not a trained model"),
-        ({"sweep_runs": 0}, r"abtest.sweep_runs: .*greater than or equal to 1, got 0"),
+        ({"sweep_runs": -1}, r"abtest.sweep_runs: .*greater than or equal to 0, got -1"),
         ({"control_statistic": "quantile:0.9"}, r"abtest.control_statistic: model 'lightgbm' cannot predict"),
         ({"candidates": 1}, r"abtest.candidates: .*greater than or equal to 2, got 1"),
         ({"top_k": 7}, r"abtest.top_k: .*at most abtest.candidates, 6, got 7"),
