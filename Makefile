@@ -14,7 +14,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup llm data repro test test-spark lint params flow daily backfill leaderboard search promote rollback reports ui ui-down bench lock clean
+.PHONY: help setup llm data repro test test-faults test-spark lint params flow daily backfill leaderboard search promote rollback reports ui ui-down bench lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,7 +44,10 @@ repro: setup  ## run every stage whose inputs changed, then read reports/index.h
 	@echo "open reports/index.html"
 
 test: setup llm  ## run the tests, two at a time
-	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/spark
+	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/spark -m "not faults"
+
+test-faults: setup  ## start the whole service, kill its processes, expect the same results (minutes; for the night)
+	@OMP_NUM_THREADS=1 python -m pytest tests -m faults --timeout 1200
 
 test-spark: $(SPARK_STAMP)  ## add Spark (needs Java 17 or 21) and test it against Polars, on this machine
 	@OMP_NUM_THREADS=1 python -m pytest tests/spark --timeout 1200

@@ -20,14 +20,17 @@ SMALL = [
     "window.end=2024-03-07",
     "window.finetune_days=1",
     "window.train_days=3",
+    "features.windows=[1]",
+    "features.pair_windows=[1]",
     "train.common.num_threads=1",
     "train.gr.epochs=1",
     "train.lightgbm.num_rounds=20",
     "finetune.epochs=1",
     "evaluate.replicates=100",
     "evaluate.num_threads=1",
-    "abtest.requests=600",
+    "abtest.requests=300",
     "abtest.num_threads=1",
+    "drift.worst_columns=1",
 ]
 
 

@@ -95,7 +95,7 @@ def service(slow_project: Path, log: Path):
     process.wait(timeout=60)
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.timeout(900)
 def test_one_command_up_a_second_finds_it_a_cancel_leaves_nothing_one_command_down(service, slow_project, log):
     process, api, reports = service
