@@ -42,9 +42,10 @@ class _Memory:
 
     def __init__(self, pid: int) -> None:
         self.pid, self.peak_bytes, self.next_look = pid, 0, 0.0
+        self.pause_s = 0.1  # a command may be over within a second: the first looks follow each other quickly
 
     def look(self) -> None:
-        """Measure, unless it was done within the last second."""
+        """Measure, unless it was done just now: soon after the start, then once a second."""
         if time.monotonic() < self.next_look:
             return
         total = 0
@@ -54,7 +55,8 @@ class _Memory:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     total += process.memory_info().rss
         self.peak_bytes = max(self.peak_bytes, total)
-        self.next_look = time.monotonic() + _LOOK_S
+        self.next_look = time.monotonic() + self.pause_s
+        self.pause_s = min(_LOOK_S, 2 * self.pause_s)
 
 
 def run_lines(
