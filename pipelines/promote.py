@@ -4,7 +4,6 @@ No stages of dvc.yaml: they judge a finished run of that DAG, and change what is
 No postponed annotations here: Prefect loads this file by its path and reads the types of the flows' parameters.
 """
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,10 +11,10 @@ from prefect import flow, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from pipelines import promotion
-from pipelines.promotion import REPORT, Workspace, only_one
+from pipelines.artifacts import reports_url
+from pipelines.promotion import Workspace, only_one
 
 ROOT = Path(__file__).resolve().parent.parent
-REPORTS_URL = "WATCHLINE_REPORTS_URL"  # where the reports are served (`make ui` sets it)
 STEP_TIMEOUT_S = 2 * 3600.0
 
 
@@ -66,7 +65,7 @@ def rollback(note: str = "", commit: bool = True, root: Path = ROOT, timeout_s: 
     """
     with only_one(root):
         version = promotion.roll_back(Workspace(root, print, timeout_s), note, commit)
-    create_link_artifact(key="registry", link=f"{_reports(root)}/promote/history/index.html", link_text="History")
+    create_link_artifact(key="registry", link=f"{reports_url(root)}/promote/history/index.html", link_text="History")
     return version
 
 
@@ -93,8 +92,4 @@ def publish(verdict: dict[str, Any], root: Path) -> None:
     """The verdict in words, its reasons as a table, and a link to its page."""
     create_markdown_artifact(key="verdict", markdown=f"**{verdict['status']}** {verdict['text']}")
     create_table_artifact(key="gate", table=verdict["checks"] or [{"name": "none"}], description=verdict["text"])
-    create_link_artifact(key="promotion", link=f"{_reports(root)}/promote/index.html", link_text="Verdict")
-
-
-def _reports(root: Path) -> str:
-    return os.environ.get(REPORTS_URL) or (root / Path(REPORT).parent).as_uri()
+    create_link_artifact(key="promotion", link=f"{reports_url(root)}/promote/index.html", link_text="Verdict")

@@ -7,7 +7,6 @@ pull them.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -21,12 +20,14 @@ from typing import Any
 
 import yaml
 
+from pipelines.file_lock import try_lock
 from pipelines.process import run_lines
+from pipelines.stage import BUSY
 from pipelines.workspace import holder
 
 REGISTRY, COMPARISON, REPORT = "registry", "runs/promote", "reports/promote"
 JUDGED_BY = "drift"  # the last stage that the gate reads; everything before it is up to date when it is
-_BUSY, _WAITS_S = ("Unable to acquire lock", "is busy"), (5.0, 15.0, 45.0)
+_WAITS_S = (5.0, 15.0, 45.0)
 _IDENTITY = ["-c", "user.name=watchline", "-c", "user.email=watchline@localhost"]
 
 
@@ -61,7 +62,7 @@ class Workspace:
             try:
                 return self.run(["dvc", *arguments])
             except PromotionError as error:
-                if wait_s is None or not any(mark in str(error) for mark in _BUSY):
+                if wait_s is None or not any(mark in str(error) for mark in BUSY):
                     raise
                 time.sleep(wait_s)
         raise AssertionError
@@ -86,10 +87,8 @@ def only_one(root: Path) -> Iterator[None]:
     path = root / "runs/promote.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PromotionError(f"another promotion or rollback runs in {root}; wait for it, or stop it") from None
+        if not try_lock(file):
+            raise PromotionError(f"another promotion or rollback runs in {root}; wait for it, or stop it")
         yield
 
 

@@ -6,7 +6,6 @@ die are started again. Everything listens on the loopback address, and every fil
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -17,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pipelines.file_lock import try_lock
 from pipelines.process import stop_tree
 from pipelines.reports_server import HOST, REPORTS_URL, serve_reports
 
@@ -48,7 +48,7 @@ def up(root: Path, port: int, reports_port: int, say: Callable[[str], None] = pr
     folder = root / ".prefect/service"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as lock:
-        if not _try_lock(lock):
+        if not try_lock(lock):
             say(f"the service runs already\n{running(root) or 'it is just starting: ask again in a moment'}")
             return
         signal.signal(signal.SIGTERM, _interrupt)
@@ -104,7 +104,7 @@ def running(root: Path) -> Service | None:
     if not path.is_file():
         return None
     with path.open("r+") as lock:
-        if _try_lock(lock):
+        if try_lock(lock):
             return None
         try:
             return Service(**json.loads(lock.read()))
@@ -172,14 +172,6 @@ def _deploy(environment: Mapping[str, str], folder: Path) -> None:
         (folder / "deploy.log").open("a").write(done.stdout + done.stderr)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-
-
-def _try_lock(lock) -> bool:  # type: ignore[no-untyped-def]
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _write(lock, service: Service) -> None:  # type: ignore[no-untyped-def]

@@ -16,7 +16,7 @@ from pipelines.process import run_lines
 
 # DVC's two answers to a workspace that another command holds, and what it or torchrun says of a process that was
 # killed from outside. Everything else a stage can say is its own failure, which would only fail again.
-_BUSY = ("Unable to acquire lock", "is busy")
+BUSY = ("Unable to acquire lock", "is busy")
 _LOST = ("exited with -9", "exited with 137", "Signal 9 (SIGKILL)")
 _KILLED = -9
 # Where a stage's reports/STAGE/metrics.json says how many rows it worked on.
@@ -105,7 +105,7 @@ def rows_of(root: Path, stage: str) -> int | None:
 
 
 def _kind(returncode: int, tail: str) -> type[StageError]:
-    if any(mark in tail for mark in _BUSY):
+    if any(mark in tail for mark in BUSY):
         return WorkspaceBusyError
     if returncode == _KILLED or any(mark in tail for mark in _LOST):
         return LostWorkerError

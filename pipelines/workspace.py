@@ -8,7 +8,6 @@ what the dead run left running (every command of a run has its mark in the envir
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+from pipelines.file_lock import try_lock
 from pipelines.git_command import git
 from pipelines.process import stop_tree
 
@@ -87,7 +87,7 @@ def holder(root: Path) -> Holder | None:
     if not path.is_file():
         return None
     with path.open("r+") as file:
-        if _try_lock(file):
+        if try_lock(file):
             return None
         return _read_holder(file)
 
@@ -98,7 +98,7 @@ def recover(root: Path, say: Callable[[str], None]) -> Holder | None:
     if not (folder / "lock").is_file():
         return None
     with (folder / "lock").open("r+") as file:
-        if not _try_lock(file):
+        if not try_lock(file):
             return None
         dead = _read_holder(file)
         _recover(root, folder, file, say)
@@ -108,7 +108,7 @@ def recover(root: Path, say: Callable[[str], None]) -> Holder | None:
 
 def _wait_for(file, wait_s: float, say: Callable[[str], None]) -> None:  # type: ignore[no-untyped-def]
     deadline, told = time.monotonic() + wait_s, None
-    while not _try_lock(file):
+    while not try_lock(file):
         other = _read_holder(file)
         if time.monotonic() >= deadline:
             raise WorkspaceHeldError(
@@ -119,14 +119,6 @@ def _wait_for(file, wait_s: float, say: Callable[[str], None]) -> None:  # type:
             say(f"waiting for {other}, which holds the workspace")
             told = other
         time.sleep(min(_POLL_S, max(0.05, deadline - time.monotonic())))
-
-
-def _try_lock(file) -> bool:  # type: ignore[no-untyped-def]
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _read_holder(file) -> Holder | None:  # type: ignore[no-untyped-def]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from tests.helpers.git_project import start_repository
+
 # `$WHERE/broken` makes train fail, `$WHERE/slow` makes it wait; $WHERE/ran has a line for every stage that ran.
 DVC_YAML = """
 stages:
@@ -32,6 +34,8 @@ stages:
 LINE = """
 import json, os, sys, time
 from pathlib import Path
+
+from tests.helpers.git_project import start_repository
 stage, arguments = sys.argv[1], sys.argv[2:]
 if arguments[-1:] == ["--newest-day"]:
     print("looking")
@@ -75,16 +79,7 @@ def make_project(root: Path, *days: str) -> Path:
     (root / "line.py").write_text(LINE)
     (root / ".gitignore").write_text("/data\n/models\n/reports\n/runs\n/raw\n/.prefect\n")
     add_days(root, *days)
-    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
-    for command in (
-        ["git", "init", "-q"],
-        ["dvc", "init", "-q"],
-        ["dvc", "config", "core.autostage", "true"],
-        [*git, "add", "-A"],
-        [*git, "commit", "-qm", "start"],
-    ):
-        subprocess.run(command, cwd=root, check=True)
-    return root
+    return start_repository(root, core_autostage="true")
 
 
 def add_days(root: Path, *days: str) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import yaml
 
+from tests.helpers.git_project import start_repository
 from tests.helpers.leaderboard_runs import noisy, rows, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,16 +55,7 @@ def make_project(root: Path) -> Path:
     shutil.copy(ROOT / "conf/published.yaml", root / "conf/published.yaml")
     (root / ".gitignore").write_text("/models\n/data\n/reports\n/runs\n/src\n")
     (root / "src").symlink_to(ROOT / "src")
-    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
-    for command in (
-        ["git", "init", "-q"],
-        ["dvc", "init", "-q"],
-        ["dvc", "config", "hydra.enabled", "true"],
-        [*git, "add", "-A"],
-        [*git, "commit", "-qm", "start"],
-    ):
-        subprocess.run(command, cwd=root, check=True)
-    return root
+    return start_repository(root, hydra_enabled="true")
 
 
 def evaluate(seed: int) -> None:

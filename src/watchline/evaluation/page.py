@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from watchline.models.base import INTERVAL_MASS
 from watchline.report import charts
 from watchline.report.blocks import Best, Facts, Figure, Table, Text
+from watchline.report.metric_words import DISTANCE, TITLE
 from watchline.report.page import Page
-
-TITLE = {
-    "mae_s": "MAE s",
-    "rmse_s": "RMSE s",
-    "xauc": "XAUC",
-    "xauc_all_pairs": "XAUC, all pairs",
-    "gauc": "GAUC",
-    "calibration": "calibration",
-    "mae_near_zero_s": "MAE s, labels < 1 s",
-    "bias_near_zero_s": "bias s, labels < 1 s",
-}
 
 MAIN = ("mae_s", "rmse_s", "xauc", "gauc", "calibration")
 FURTHER = ("xauc_all_pairs", "mae_near_zero_s", "bias_near_zero_s")
-
-# How far a value is from ideal; what has the least is marked as the best of its column.
-DISTANCE: dict[str, Callable[[float], float]] = {
-    "calibration": lambda value: abs(math.log(value)) if value > 0 else math.inf,
-    "bias_near_zero_s": abs,
-    **dict.fromkeys(("xauc", "xauc_all_pairs", "gauc"), lambda value: -value),
-    **dict.fromkeys(("mae_s", "rmse_s", "mae_near_zero_s"), float),
-}
 
 DEFINITIONS = (
     "XAUC: share of the pairs of exposures with different watch times that the score orders correctly, ties 1/2. "

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from watchline.evaluation.page import TITLE
 from watchline.leaderboard.build import Leaderboard
 from watchline.leaderboard.significance import Comparison
 from watchline.report import Figure
 from watchline.report.charts import interval_chart
+from watchline.report.metric_words import TITLE
 from watchline.report.scatter import Point, scatter_chart
 
 SHOWN = ("mae_s", "xauc")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from watchline.evaluation.page import DEFINITIONS, TITLE
+from watchline.evaluation.page import DEFINITIONS
 from watchline.leaderboard.build import Leaderboard
 from watchline.leaderboard.figures import cost_figures, difference_figures
 from watchline.leaderboard.plan import Published
@@ -22,6 +22,7 @@ from watchline.leaderboard.tables import (
 )
 from watchline.report import Callout, Facts, Page, Text
 from watchline.report.blocks import Block
+from watchline.report.metric_words import TITLE
 
 SPREAD = "Mean and standard deviation (sd) over the seeds; the best mean of a column is marked."
 PUBLISHED = (

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from watchline.evaluation.measure import STATISTIC
-from watchline.experiment.statistics import holm
+from watchline.experiment.statistics import ALPHA, holm
 from watchline.leaderboard.plan import Plan
 from watchline.leaderboard.runs import SeedRun
 from watchline.metrics import Floats, Replicates, bootstrap_of_seeds
 
 COMPARED = ("mae_s", "rmse_s", "xauc", "gauc")
-ALPHA = 0.05
 
 Draws = dict[tuple[str, str], Replicates]  # model, metric -> the metric over the draws of users
 

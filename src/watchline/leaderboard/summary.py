@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from watchline.evaluation.measure import STATISTIC, Slices
-from watchline.evaluation.page import DISTANCE
 from watchline.leaderboard.plan import Plan
 from watchline.leaderboard.runs import SeedRun
+from watchline.report.metric_words import DISTANCE
 
 ACCURACY = ("mae_s", "rmse_s", "xauc", "xauc_all_pairs", "gauc")
 TRUST = ("coverage", "coverage_pit", "width_s", "calibration")

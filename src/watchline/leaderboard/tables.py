@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from watchline.evaluation.page import DISTANCE, TITLE
 from watchline.leaderboard.build import Leaderboard
 from watchline.leaderboard.plan import Published, Searched
 from watchline.leaderboard.significance import Comparison
 from watchline.leaderboard.summary import ACCURACY, COST, TRUST, single_models
 from watchline.models.base import INTERVAL_MASS
 from watchline.report import Best, Table, Verdict
+from watchline.report.metric_words import DISTANCE, TITLE
 
 HEADERS = TITLE | {
     "coverage": "within",

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from watchline.evaluation.page import DISTANCE, TITLE
 from watchline.leaderboard.plan import Plan
 from watchline.leaderboard.significance import Comparison
 from watchline.leaderboard.summary import Summary, best_of, single_models
+from watchline.report.metric_words import DISTANCE, TITLE
 
 DECIDING = ("mae_s", "xauc")  # the first names the default
 WORDS = {"mae_s": "least MAE", "xauc": "highest XAUC"}

@@ -8,9 +8,10 @@ from typing import Any
 
 from watchline.data.splits import Window
 from watchline.overview.limits import limits
-from watchline.overview.reading import TITLES, Metrics, Run, digest, look_up, number_format
+from watchline.overview.reading import Metrics, Run, digest, look_up, number_format
 from watchline.overview.verdict import CAUTIONS, overall
 from watchline.report import Facts, Link, Page, Table, Text, Verdict, charts
+from watchline.report.metric_words import TITLE
 
 FINETUNED = "gr_finetuned"
 UP = "../.."
@@ -44,8 +45,8 @@ def build_card(subject: Subject, run: Run, window: Window) -> Page:
     name, evaluation = subject.name, run.stages["evaluate"]
     values = evaluation["models"][name]
     page = Page("report", f"Model card: {name}", _lead(subject, values), _role(name, run.stages))
-    shown = {TITLES[key]: values[key] for key in METRICS if values.get(key) is not None}
-    formats = {TITLES[key]: number_format(key) for key in METRICS}
+    shown = {TITLE[key]: values[key] for key in METRICS if values.get(key) is not None}
+    formats = {TITLE[key]: number_format(key) for key in METRICS}
     page.key_figures(shown, {title: formats[title] for title in shown})
     page.section("What it is for", Text(PURPOSE))
     page.section("Accuracy on the eval days", *_accuracy(name, evaluation), note=INTERVALS)
@@ -89,7 +90,7 @@ def _accuracy(name: str, evaluation: Metrics) -> list[Any]:
         change = [look_up(evaluation, f"differences.{name}.{metric}.{end}") for end in ("value", "low", "high")]
         value, constant = evaluation["models"][name].get(metric), look_up(evaluation, f"best_constant.{metric}")
         statistic = str(look_up(evaluation, f"statistics.{metric}") or "").replace("_", " ")
-        rows.append([TITLES[metric], statistic, value, *ends, constant, *change])
+        rows.append([TITLE[metric], statistic, value, *ends, constant, *change])
     against = f"minus {baseline}" if baseline and baseline != name else "difference"
     columns = ["metric", "statistic", "value", "low", "high", "best constant", against, "from", "to"]
     if not baseline or baseline == name:

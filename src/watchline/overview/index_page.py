@@ -7,9 +7,10 @@ from typing import Any
 
 from watchline.data.splits import Window
 from watchline.overview.config import ReportConfig
-from watchline.overview.reading import TITLES, Metrics, Run, best_model, look_up, number_format
+from watchline.overview.reading import Metrics, Run, best_model, look_up, number_format
 from watchline.overview.verdict import CAUTIONS, overall, reasons
 from watchline.report import Best, Callout, Facts, Link, Page, Table, Verdict, charts
+from watchline.report.metric_words import TITLE
 from watchline.report.values import show
 
 CARDS = "report/cards"
@@ -101,7 +102,7 @@ def training_table(training: dict[str, Metrics]) -> Table:
 def add_finetune(page: Page, finetune: Metrics) -> None:
     """Before, after and difference on the held-out rows."""
     rows = [
-        [TITLES[metric], *ends, *(look_up(finetune, f"difference.{metric}.{end}") for end in ("value", "low", "high"))]
+        [TITLE[metric], *ends, *(look_up(finetune, f"difference.{metric}.{end}") for end in ("value", "low", "high"))]
         for metric in ("mae_s", "rmse_s", "xauc")
         if None not in (ends := [look_up(finetune, f"{when}.{metric}") for when in ("before", "after")])
     ]
@@ -134,7 +135,7 @@ def model_table(evaluation: Metrics, metrics: Sequence[str]) -> Table:
     ]
     if evaluation.get("best_constant"):
         rows.append(["best constant", *(evaluation["best_constant"].get(metric) for metric in metrics)])
-    titles = {metric: TITLES.get(metric, metric) for metric in metrics}
+    titles = {metric: TITLE.get(metric, metric) for metric in metrics}
     formats = {title: number_format(metric) for metric, title in titles.items()}
     caption = "Models on the eval days; the best of each column is marked, a name leads to the model's card"
     return Table(["model", *titles.values()], rows, caption, formats)

@@ -4,34 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from watchline.report import Verdict, read_json
+from watchline.report.metric_words import DISTANCE
 
 SINGLE_STAGES = ("ingest", "validate", "features", "finetune", "evaluate", "abtest", "drift")
 JUDGING_STAGES = {"validate": "Validation", "abtest": "A/B test", "drift": "Drift"}
-
-TITLES = {
-    "mae_s": "MAE s",
-    "rmse_s": "RMSE s",
-    "xauc": "XAUC",
-    "xauc_all_pairs": "XAUC, all pairs",
-    "gauc": "GAUC",
-    "calibration": "calibration",
-    "mae_near_zero_s": "MAE s, labels < 1 s",
-    "bias_near_zero_s": "bias s, labels < 1 s",
-}
-# How far a value is from ideal; the smallest is the best.
-DISTANCE: dict[str, Callable[[float], float]] = {
-    **dict.fromkeys(("mae_s", "rmse_s", "mae_near_zero_s"), float),
-    **dict.fromkeys(("xauc", "xauc_all_pairs", "gauc"), lambda value: -value),
-    "calibration": lambda value: abs(math.log(value)) if value > 0 else math.inf,
-    "bias_near_zero_s": abs,
-}
 
 Metrics = dict[str, Any]
 

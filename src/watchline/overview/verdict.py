@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from watchline.overview.reading import DISTANCE, JUDGING_STAGES, Metrics, best_model, look_up, verdict_of
+from watchline.overview.reading import JUDGING_STAGES, Metrics, best_model, look_up, verdict_of
 from watchline.report import Link, Table, Verdict
+from watchline.report.metric_words import DISTANCE
 from watchline.report.values import show
 
 SHIP, DO_NOT_SHIP, CANNOT_TELL = "Ship", "Don't ship", "Can't tell"

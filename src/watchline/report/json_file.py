@@ -14,16 +14,20 @@ import numpy as np
 SIGNIFICANT_DIGITS = 10
 
 
+def without_numpy(value: Any) -> Any:
+    """An array as lists, a NumPy scalar as Python's, anything else as it is."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def plain(value: Any, key: str = "") -> Any:
     """`value` as what JSON knows: floats rounded to 10 significant digits, dates as ISO text, arrays as lists.
 
     Raises ValueError naming the key of a NaN or an infinity (write None where there is no number), TypeError naming
     the key of anything JSON has no word for.
     """
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    elif isinstance(value, np.generic):
-        value = value.item()
+    value = without_numpy(value)
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):

@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from datetime import date
 from typing import Any
 
-import numpy as np
+from watchline.report.json_file import without_numpy
 
 SIGNIFICANT_DIGITS = 12
 
@@ -18,10 +18,7 @@ def as_plain(value: Any) -> Any:
 
     Floats keep 12 significant digits; an infinity becomes {"number": "inf"}, which `from_plain` reads.
     """
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    elif isinstance(value, np.generic):
-        value = value.item()
+    value = without_numpy(value)
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
