@@ -8,7 +8,7 @@ from typing import Any
 from watchline.drift.compare import ColumnDrift
 from watchline.drift.findings import Findings
 from watchline.drift.windows import PAIRS, WindowDrift
-from watchline.report import charts
+from watchline.report import by_day, charts
 from watchline.report.blocks import Figure, Table, Text, Verdict
 from watchline.report.page import Page
 
@@ -69,10 +69,12 @@ def _table(windows: Sequence[WindowDrift], pairs: Sequence[tuple[str, str]], cap
 
 def add_trend(page: Page, findings: Findings) -> None:
     """Distances by day, of columns and of predictions and residuals, as lines and as tables."""
-    figures = [_lines([(row["column"], row) for row in findings.columns_by_day], "Columns and target by day")]
+    figures = [_lines([(row["column"], row) for row in findings.columns_by_day], findings, "Columns and target by day")]
     for value in ("mean", "residual"):
         rows = [(row["model"], row) for row in findings.predictions_by_day if row["column"] == value]
-        figures += [_lines(rows, f"{'Predicted mean' if value == 'mean' else 'Residual'} by day")] if rows else []
+        figures += (
+            [_lines(rows, findings, f"{'Predicted mean' if value == 'mean' else 'Residual'} by day")] if rows else []
+        )
     tables = [
         _by_day([(row["column"], row) for row in findings.columns_by_day], findings, "Columns and target, × threshold"),
         _by_day(
@@ -84,23 +86,29 @@ def add_trend(page: Page, findings: Findings) -> None:
     page.section("Trend by day", *figures, *tables, note=TREND_NOTE)
 
 
-def _lines(rows: Sequence[tuple[str, dict[str, Any]]], title: str) -> Figure:
-    series: dict[str, tuple[list[str], list[float]]] = {}
-    for name, row in rows:
-        days, values = series.setdefault(name, ([], []))
-        days.append(row["date"])
-        values.append(row["value"] / row["threshold"])
-    return charts.line_chart(series, "day", "× threshold", title)
+def _lines(rows: Sequence[tuple[str, dict[str, Any]]], findings: Findings, title: str) -> Figure:
+    """A line per thing over the days, with the splits and the threshold marked."""
+    names, days, found = _grid(rows)
+    split = {day["date"]: day["split"] for day in findings.days}
+    values = {name: [found.get((day, name)) for day in days] for name in names}
+    return by_day.trend_chart(days, values, "× threshold", title, [split.get(day) or "" for day in days], limit=1.0)
 
 
 def _by_day(rows: Sequence[tuple[str, dict[str, Any]]], findings: Findings, caption: str) -> Table:
     """A row per day, a column per thing."""
-    names = list(dict.fromkeys(name for name, _ in rows))
-    found = {(row["date"], name): row["value"] / row["threshold"] for name, row in rows}
+    names, days, found = _grid(rows)
     split = {day["date"]: day["split"] for day in findings.days}
-    days = list(dict.fromkeys(row["date"] for _, row in rows))
     cells = [[day, split.get(day), *(found.get((day, name)) for name in names)] for day in days]
     return Table(["day", "split", *names], cells, caption, dict.fromkeys(names, ".2f"))
+
+
+def _grid(
+    rows: Sequence[tuple[str, dict[str, Any]]],
+) -> tuple[list[str], list[str], dict[tuple[str, str], float]]:
+    """Names, days, and the multiple of its threshold by day and name."""
+    found = {(row["date"], name): row["value"] / row["threshold"] for name, row in rows}
+    names = list(dict.fromkeys(name for name, _ in rows))
+    return names, list(dict.fromkeys(row["date"] for _, row in rows)), found
 
 
 def add_errors(page: Page, findings: Findings) -> None:

@@ -69,14 +69,6 @@ def effective_sample_size(weight_N: Floats) -> float:
     return float(weight_N.sum()) ** 2 / squares if squares else 0.0
 
 
-def unsupported_share(target_NA: Floats, propensity_NA: Floats) -> float:
-    """Share of what the target would do that the logging policy never does; chances of all A actions (N, A).
-
-    Above 0, IPS and SNIPS miss that share whatever N is, and DR has only its model there.
-    """
-    return float(np.where(propensity_NA > 0, 0.0, target_NA).sum() / target_NA.sum())
-
-
 def check_overlap(log: Log) -> tuple[str, ...]:
     """Sentences of what makes the estimates doubtful: few effective rows, one row with much of the weight, and a mean
     weight that is not 1, which it is in expectation when propensities are right and every action is supported.

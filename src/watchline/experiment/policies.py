@@ -37,11 +37,6 @@ class Policy:
         if self.epsilon and self.temperature:
             raise ValueError(f"{self.name}: epsilon {self.epsilon} and temperature {self.temperature} exclude another")
 
-    @property
-    def explores(self) -> bool:
-        """Whether chance has a part in what is shown."""
-        return bool(self.epsilon or self.temperature)
-
     def score(self, candidates: pl.DataFrame, num_requests: int) -> Floats:
         """The statistic of each candidate (N, C); `candidates` has N * C rows by request.
 

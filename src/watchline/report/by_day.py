@@ -1,4 +1,4 @@
-"""Courses by day: one chart with the splits marked and a limit, or a small panel for each of many series."""
+"""Courses by day: lines with the splits marked and a limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from watchline.report import drawing
-from watchline.report.axes import few_ticks, label_axes, name_ticks, plain_text
+from watchline.report.axes import label_axes, name_ticks, plain_text
 from watchline.report.blocks import Figure, Table
 from watchline.report.chart_data import as_figure, grid_cells, legend_of
 from watchline.report.chart_specs import chart
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Values = Mapping[str, Sequence[float | None]]
-PANELS_ACROSS = 3
 
 
 @chart
@@ -58,40 +57,6 @@ def trend_chart(
     table, cells = Table(["day", *heads], columns), grid_cells(len(days), len(values))
     description = f"{y_label} by day. {words}"
     return as_figure(drawing.draw(paint), title, description, legend_of(list(values)), table, cells, "wide")
-
-
-@chart
-def small_multiples(
-    days: Sequence[str], values: Values, y_label: str, title: str, limit: float | None = None
-) -> Figure:
-    """A panel per name over `days`, all on one scale, so that what stands out can be seen; `limit` is a line in each.
-
-    Raises ValueError when a series has not one value per day, or there is none.
-    """
-    _check_lengths(days, values, title)
-    if not values:
-        raise ValueError(f"{title}: no series to draw")
-
-    def panel(name: str) -> drawing.Painter:
-        def paint(axes: Axes) -> list[drawing.Place]:
-            heights = np.array([np.nan if y is None else y for y in values[name]], float)
-            axes.plot(range(len(days)), heights, color=drawing.SERIES[0], linewidth=1.6, marker="o", markersize=2.5)
-            if limit is not None:
-                axes.axhline(limit, color=drawing.SOFT, linewidth=1, linestyle=(0, (4, 3)))
-            axes.set_title(plain_text(name if len(name) <= 24 else name[:23] + "…"), fontsize=9.5, loc="left")
-            name_ticks(axes, list(days), most=3)
-            few_ticks(axes.yaxis)
-            return list(enumerate(heights))
-
-        return paint
-
-    across = min(PANELS_ACROSS, len(values))
-    height = 0.35 + 1.35 * -(-len(values) // across)
-    words = "; ".join(f"{name}: {_course(days, ys)}" for name, ys in values.items())
-    table = Table(["day", *values], [[day, *ys] for day, ys in zip(days, zip(*values.values()))])
-    drawn = drawing.draw_grid([panel(name) for name in values], across, height)
-    cells = grid_cells(len(days), len(values))
-    return as_figure(drawn, f"{title}: {y_label}", f"{y_label} by day. {words}", [], table, cells, "wide")
 
 
 def _shade(axes: Axes, splits: Sequence[str]) -> None:

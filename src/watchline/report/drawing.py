@@ -94,11 +94,6 @@ class Drawn:
 
 def draw(paint: Painter, height_in: float = 3.0) -> Drawn:
     """Run `paint` on empty axes; no id in the SVG can clash, nothing in it tells of the machine."""
-    return draw_grid([paint], 1, height_in)
-
-
-def draw_grid(painters: Sequence[Painter], columns: int, height_in: float) -> Drawn:
-    """A painter per panel, row by row, on axes of one scale; `places` are those of all panels in order."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -107,18 +102,13 @@ def draw_grid(painters: Sequence[Painter], columns: int, height_in: float) -> Dr
         figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
         FigureCanvasSVG(figure)
         figure.patch.set_visible(False)
-        shared = {"sharex": True, "sharey": True}
-        grid = figure.subplots(-(-len(painters) // columns), columns, squeeze=False, **shared)
-        marks: list[tuple[Axes, Sequence[Place]]] = []
-        for axes, painter in zip(grid.ravel(), painters):
-            axes.patch.set_visible(False)
-            axes.tick_params(length=0)
-            marks.append((axes, painter(axes)))
-        for axes in grid.ravel()[len(painters) :]:
-            axes.set_visible(False)
+        axes = figure.subplots()
+        axes.patch.set_visible(False)
+        axes.tick_params(length=0)
+        marks = paint(axes)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-        places = [_place(axes, place, height_in) for axes, found in marks for place in found]
+        places = [_place(axes, place, height_in) for place in marks]
     return Drawn(_clean(stream.getvalue()), places)
 
 

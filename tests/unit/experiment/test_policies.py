@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.helpers.never_saved import NeverSaved
 from tests.helpers.toy_law import KnowingModel, ToyLaw
 from watchline.experiment.policies import LONG_VIEW, Policy, best_of, statistics_of
 from watchline.models.base import DistributionModel
@@ -14,7 +15,7 @@ LAW = ToyLaw(5, 30)
 SCORES = np.array([[0.0, 2.0, 1.0, 3.0]])
 
 
-class ExponentialModel(DistributionModel):
+class ExponentialModel(NeverSaved, DistributionModel):
     """Watch time is exponential of mean `appeal`, so that P(Y >= y) = exp(-y / appeal)."""
 
     name = "exponential"
@@ -26,13 +27,6 @@ class ExponentialModel(DistributionModel):
     def cumulative(self, table):
         below = 1 - np.exp(-table["watch_time_s"].to_numpy() / table["appeal"].to_numpy())
         return below, below
-
-    def save(self, directory):
-        raise NotImplementedError
-
-    @classmethod
-    def load(cls, directory):
-        raise NotImplementedError
 
 
 def explorer(**exploration):

@@ -56,7 +56,7 @@ def test_every_estimator_agrees_with_the_law_and_knows_its_effective_sample(envi
         for method, found in choices.estimates().items():
             assert abs(found.value - truth) < 4 * found.standard_error, (arm, method)
             assert not found.warnings
-        share = 1.0 if not policies[arm].explores else 1 / ((0.7 + 0.075) ** 2 + 3 * 0.075**2)
+        share = 1.0 if not policies[arm].epsilon else 1 / ((0.7 + 0.075) ** 2 + 3 * 0.075**2)
         assert found.effective_sample_size == pytest.approx(5_000 / SIZE * share, rel=0.1)
 
 

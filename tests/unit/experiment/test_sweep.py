@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from scipy.stats import kendalltau, spearmanr
 
+from tests.helpers.never_saved import NeverSaved
 from tests.helpers.toy_law import ToyLaw, candidates_with_durations, exposure_log
 from watchline import metrics
 from watchline.experiment.environments import OracleEnvironment
@@ -31,7 +32,7 @@ LOG = exposure_log(LAW, 4000).with_columns(duration_s=5.0 + pl.col("video_id") %
 TRAIN, EVAL = LOG.filter(pl.col("date") < date(2024, 3, 4)), LOG.filter(pl.col("date") == date(2024, 3, 4))
 
 
-class LawModel(WatchTimeModel):
+class LawModel(NeverSaved, WatchTimeModel):
     """Knows the toy law: its mean, and the median of the exponential part."""
 
     name = "law"
@@ -41,11 +42,6 @@ class LawModel(WatchTimeModel):
         asked = (table[name].to_numpy() for name in ("user_id", "video_id", "surface"))
         mean = LAW.mean_watch_time_s(*asked, None)
         return {name: mean * (np.log(2) if name == "median" else 1.0) for name in statistics}
-
-    def save(self, directory):
-        raise NotImplementedError
-
-    load = save
 
 
 @pytest.fixture(scope="module")

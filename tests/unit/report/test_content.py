@@ -33,7 +33,6 @@ def page() -> Page:
         charts.histogram_chart({"a": (np.geomspace(1, 9, 4), [1, 2, 3])}, "s", "Histogram", log_x=True),
         scatter.scatter_chart({"m": scatter.Point(1, 2, 1.5, 2.5)}, "x", "y", "Scatter"),
         by_day.trend_chart(DAYS, values, "psi", "Trend", ["train"] * 4 + ["eval"] * 2, limit=0.2),
-        by_day.small_multiples(DAYS, values, "psi", "Panels", limit=0.2),
     )
     return page
 
@@ -48,7 +47,7 @@ def test_a_stored_page_is_rendered_to_the_same_bytes(page, tmp_path):
 
 def test_every_chart_has_its_data_as_a_table_with_the_places_of_its_marks(page):
     html = page.render("..")
-    assert html.count("<summary>") == 5
+    assert html.count("<summary>") == 4
     # lines 6 + 1, bins 3, points 1, days 5 + 6 with one value missing, panels the same
     assert html.count("data-at=") == 7 + 3 + 1 + 11 + 11
 
