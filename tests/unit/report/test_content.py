@@ -48,8 +48,8 @@ def test_a_stored_page_is_rendered_to_the_same_bytes(page, tmp_path):
 def test_every_chart_has_its_data_as_a_table_with_the_places_of_its_marks(page):
     html = page.render("..")
     assert html.count("<summary>") == 4
-    # lines 6 + 1, bins 3, points 1, days 5 + 6 with one value missing, panels the same
-    assert html.count("data-at=") == 7 + 3 + 1 + 11 + 11
+    # lines 6 + 1, bins 3, points 1, days 5 + 6 with one value missing
+    assert html.count("data-at=") == 7 + 3 + 1 + 11
 
 
 def test_places_are_where_the_marks_are():
