@@ -35,7 +35,6 @@ LINE = """
 import json, os, sys, time
 from pathlib import Path
 
-from tests.helpers.git_project import start_repository
 stage, arguments = sys.argv[1], sys.argv[2:]
 if arguments[-1:] == ["--newest-day"]:
     print("looking")
