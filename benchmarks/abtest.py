@@ -62,24 +62,30 @@ def load_test(sessions: int) -> tuple:
     from watchline.data.columns import Columns
     from watchline.data.splits import Window
     from watchline.data.tables import read_split
+    from watchline.experiment.config import AbtestConfig
+    from watchline.experiment.environments.choice import make_environment
+    from watchline.experiment.past import expected_watch_s, pre_period, read_past
     from watchline.experiment.requests import draw_requests
-    from watchline.stages import abtest
+    from watchline.experiment.sweep import Sweep
+    from watchline.experiment.trained import load_arm
+    from watchline.stages.abtest import make_world
     from watchline.training.seeding import seed_everything
 
     features = Path("data/features")
-    config, window = load_section(abtest.AbtestConfig, "abtest"), load_section(Window, "window")
+    config, window = load_section(AbtestConfig, "abtest"), load_section(Window, "window")
     seed_everything(config.seed, 1)
-    arms = {arm: abtest.load_arm(config, arm, Path("models")) for arm in config.arms}
+    arms = {arm: load_arm(config, arm, Path("models")) for arm in config.arms}
     table = read_split(features / "table", window, "eval")
     columns = Columns.read(features / "schema.json")
-    environment = abtest.make_environment(config, Path("data/ingest/law"), features / "table", table, columns)
+    environment = make_environment(config, Path("data/ingest/law"), features / "table", table, columns)
     drawn = draw_requests(table, sessions, config.seed)
     copies = pl.concat([drawn] * -(-sessions // len(drawn)))[:sessions]
     requests = copies.with_columns(request_id=pl.int_range(pl.len(), dtype=pl.Int64))
-    past = abtest.read_past(features / "table", window, config)
-    world = abtest.make_world(config, arms, environment, requests, past, Path("features"), features)
-    before = past.filter(pl.col("date") < window.ranges["eval"][0])
-    return requests, abtest.expected_watch_s(requests["user_id"].to_numpy(), before), world
+    past = read_past(features / "table", window, config)
+    none = Sweep({}, config.control)
+    world = make_world(config, arms, none, environment, requests, past, Path("features"), features)
+    expected_s = expected_watch_s(requests["user_id"].to_numpy(), pre_period(past, window, config))
+    return requests, expected_s, world
 
 
 if __name__ == "__main__":

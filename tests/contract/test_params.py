@@ -10,10 +10,10 @@ from pipelines.params import compose_params
 from watchline.config import load_section
 from watchline.data.splits import Window
 from watchline.evaluation.measure import EvaluateConfig
+from watchline.experiment.config import AbtestConfig
 from watchline.finetuning.config import FinetuneConfig
 from watchline.models import model_module
 from watchline.models.common import CommonConfig
-from watchline.stages.abtest import AbtestConfig
 from watchline.stages.drift import DriftConfig
 from watchline.stages.features import FeaturesConfig
 from watchline.stages.ingest import load_ingest

@@ -80,6 +80,19 @@ def draw_candidates(
     return pl.concat(parts)
 
 
+def prepare_candidates(
+    requests: pl.DataFrame,
+    generator: np.random.Generator,
+    *,
+    catalogues: dict[date, Catalogue],
+    size: int,
+    known: Known,
+    join: Callable[[pl.DataFrame], pl.DataFrame],
+) -> pl.DataFrame:
+    """Candidates of some requests with their features."""
+    return join(draw_candidates(requests, catalogues, size, known, generator))
+
+
 def _check_size(requests: pl.DataFrame, catalogue: Catalogue, known_NV: NDArray[np.bool_] | None, size: int) -> None:
     whom, count = "", len(catalogue.video_V)
     if known_NV is not None:
