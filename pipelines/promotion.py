@@ -114,11 +114,11 @@ def compare(place: Workspace, candidate: str | None, against: str) -> dict[str, 
     arms: dict[str, Any] = json.loads((folder / "arms.json").read_text())
     if arms["unchanged"]:
         return arms
+    params = _params(place.root, arms)
     (folder / "models").mkdir()
     (folder / "models/candidate").symlink_to(place.root / "models" / arms["candidate"])
     if arms["reference"]:
         (folder / "models/reference").symlink_to(place.root / arms["reference"])
-    params = _params(place.root, arms)
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     data, features = place.root / "data", ["--features", str(place.root / "data/features")]
     shared = ["--models", "models", *features, "--report"]
@@ -135,8 +135,17 @@ def compare(place: Workspace, candidate: str | None, against: str) -> dict[str, 
 
 
 def _params(root: Path, arms: dict[str, Any]) -> dict[str, Any]:
-    """The line's parameters with the two models in the places of its own."""
+    """The line's parameters with the two models in the places of its own.
+
+    Raises PromotionError where the two would be replayed: first videos of a random log say what is worth a test.
+    """
     params: dict[str, Any] = yaml.safe_load((root / "params.yaml").read_text())
+    if arms["reference"] and params["abtest"].get("environment") == "replay":
+        raise PromotionError(
+            "abtest.environment is replay, which has no users and sessions: it says which model is worth a test "
+            "online, not which one to promote. Run the line with another one (`dvc exp run -S "
+            "abtest.environment=model`), then promote again"
+        )
     params["models"] = ["candidate", *(["reference"] if arms["reference"] else [])]
     params["evaluate"]["baseline"] = "reference"
     # The two alone, neither exploring: the gate is about models.

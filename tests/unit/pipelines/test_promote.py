@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from pipelines import promotion
 from pipelines.__main__ import configure_environment
@@ -89,6 +90,18 @@ def test_a_worse_candidate_is_refused_with_its_reasons(project):
     with pytest.raises(PromotionError, match="Do not promote lightgbm"):
         take_over(place(project), "", commit=True, push=False)
     assert len(read_history(project / "registry")) == 1
+
+
+def test_a_replay_promotes_nothing_and_says_so_before_any_stage_runs(project):
+    params = project / "params.yaml"
+    before = params.read_text()
+    changed = yaml.safe_load(before)
+    changed["abtest"]["environment"] = "replay"
+    params.write_text(yaml.safe_dump(changed))
+    with pytest.raises(PromotionError, match=r"is replay, which has no users .* -S abtest.environment=model"):
+        promotion.compare(place(project), "lightgbm", "production")
+    assert [path.name for path in (project / "runs/promote").iterdir()] == ["arms.json"]
+    params.write_text(before)
 
 
 def second_version(project: Path) -> None:
