@@ -72,15 +72,15 @@ def _tail(generator: np.random.Generator, lift: float) -> tuple[ab.Estimate, flo
 
 
 def bootstrap_trial(kind: str, num_users: int = USERS, replicates: int = 500) -> Trial:
-    """A trial of the bootstrap; `kind`: difference, lift, or the ratio of exposures_and_watch."""
+    """A trial of the bootstrap of a lift; `kind`: per user, or per exposure as in exposures_and_watch."""
 
     def trial(generator: np.random.Generator, lift: float) -> tuple[ab.Estimate, float]:
         seed = int(generator.integers(1 << 31))
-        if kind == "ratio":
+        if kind == "exposure":
             (t, of_t), (c, of_c) = (exposures_and_watch(generator, num_users, 2 * (1 + each)) for each in (lift, 0.0))
-            return ab.estimate_by_bootstrap(t, c, "difference", (of_t, of_c), replicates, seed), 2 * lift
+            return ab.estimate_by_bootstrap(t, c, (of_t, of_c), replicates, seed), lift
         arms = users(generator, num_users, 1 + lift), users(generator, num_users)
-        return ab.estimate_by_bootstrap(*arms, kind, replicates=replicates, seed=seed), lift
+        return ab.estimate_by_bootstrap(*arms, replicates=replicates, seed=seed), lift
 
     return trial
 
@@ -164,7 +164,7 @@ def peek_at_returning_users(runs: int, seed: int, num_users: int = 300, periods:
     generator = np.random.default_rng(seed)
     sequential, fixed = 0, 0
     in_treatment = np.arange(num_users) % 2 == 0
-    tau = ab.minimum_detectable_effect(2.0, num_users // 2, num_users // 2)
+    tau = ab.mixing_deviation(math.log1p(ab.minimum_detectable_effect(1.0, num_users // 2, num_users // 2)))
     for _ in range(runs):
         exposures_LU = generator.poisson(3.0, (periods, num_users))
         taste_U = generator.gamma(2.0, 1.0, num_users)
@@ -195,11 +195,13 @@ def several_arms(runs: int, seed: int, real: int = 0, num_arms: int = 4) -> dict
         control = ab.mean_of(users(generator, USERS))
         lifts = [0.4] * real + [0.0] * (num_arms - real)
         arms = {str(i): ab.mean_of(users(generator, USERS, 1 + lift)) for i, lift in enumerate(lifts)}
-        of = {name: ab.compare_arms_with_control(arms, control, name) for name in ("holm", "benjamini_hochberg")}
-        totals["any_none"] += any(each.comparison.difference.p_value < ab.ALPHA for each in of["holm"][real:])
-        for name, found in of.items():
-            totals[f"any_{name}"] += any(each.is_significant for each in found[real:])
-        wrong, all_found = (sum(e.is_significant for e in of["benjamini_hochberg"][at:]) for at in (real, 0))
+        compared = ab.compare_arms_with_control(arms, control)
+        p_values = [each.comparison.difference.p_value for each in compared]
+        found = {"none": p_values, "holm": [each.p_corrected for each in compared]}
+        found["benjamini_hochberg"] = ab.benjamini_hochberg(p_values)
+        for name, corrected in found.items():
+            totals[f"any_{name}"] += any(p < ab.ALPHA for p in corrected[real:])
+        wrong, all_found = (sum(p < ab.ALPHA for p in found["benjamini_hochberg"][at:]) for at in (real, 0))
         totals["fdr_benjamini_hochberg"] += wrong / all_found if all_found else 0.0
     return {name: total / runs for name, total in totals.items()}
 

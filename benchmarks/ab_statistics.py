@@ -140,8 +140,8 @@ def parts(runs: int) -> Iterator[Callable[[], Figures]]:
     """What is measured, `runs` runs each where a run is cheap."""
     for name, trial in sim.FORMULAS.items():
         yield partial(errors_of, name, trial, runs)
-    for kind in ("difference", "lift", "ratio"):
-        yield partial(errors_of, f"bootstrap {kind}", sim.bootstrap_trial(kind), runs // 5)
+    for kind in ("user", "exposure"):
+        yield partial(errors_of, f"bootstrap per {kind}", sim.bootstrap_trial(kind), runs // 5)
     yield partial(cuped, runs)
     yield partial(peeking, runs // 2)
     yield partial(returning, runs // 10)

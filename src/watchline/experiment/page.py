@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from watchline.experiment.planning_page import add_outlook, add_sequence
+from watchline.experiment.result_page import add_lifts, add_quantities
 from watchline.experiment.statistics import ALPHA, SRM_ALARM
 from watchline.experiment.sweep_page import add_sweep
 from watchline.report import charts
@@ -39,26 +40,12 @@ METHOD = (
     "{patience[fatigue_per_minute]} * minutes so far + mood). Own patience is a user's, normal with deviation "
     "{patience[spread]}; mood keeps {patience[memory]} of itself, gains {patience[gain]} * log((1 + watch time) / (1 + "
     "what the user expects)) and loses {patience[skip_loss]} at a quick skip. These numbers are assumptions.\n\n"
-    "Intervals are 95 %: Welch for differences, Fieller for lifts, so that a lift's interval holds 0 exactly when its "
-    "p-value is above 0.05; per exposure by the delta method. CUPED adjusts by the watch time of the {pre_period_days} "
-    "days before. Every user has one value, because exposures of one user are not independent."
+    "Intervals are 95 %. Fieller's of a lift holds 0 exactly when Welch's p-value is above 0.05; per exposure and per "
+    "session variances are by the delta method. CUPED adjusts by the watch time of the {pre_period_days} days before. "
+    "Every user has one value, because exposures of one user are not independent (docs/ab_statistics.md)."
 )
 
 POWER = "smallest lift found with 80 % power"
-
-RESULT_NOTE = (
-    "Lift: treatment over control, minus 1. A true lift is that of the expected watch time of all users' sessions "
-    "under either arm; its interval is of the simulation that computes it."
-)
-
-METRICS = {
-    "watch_per_user": "watch time per user, s (primary)",
-    "watch_per_user_cuped": "watch time per user with CUPED, s",
-    "watch_per_exposure": "watch time per exposure, s",
-    "exposures_per_session": "exposures per session",
-    "skips_per_exposure": "skips (under 1 s) per exposure",
-    "completions_per_exposure": "completions (to the end) per exposure",
-}
 
 
 def build_page(result: dict[str, Any]) -> Page:
@@ -76,9 +63,9 @@ def build_page(result: dict[str, Any]) -> Page:
     page.key_figures(figures, {**dict.fromkeys(figures, "+.2%"), "p-value": ".3f", POWER: ".1%"})
     name = result["environment"]
     page.section("Environment", Callout("info" if name == "oracle" else "warn", ENVIRONMENT[name]))
-    _add_result(page, result)
+    add_lifts(page, result)
+    add_quantities(page, result)
     add_sequence(page, result["sequence"])
-    _add_guardrails(page, result)
     _add_checks(page, result)
     add_outlook(page, result["outlook"])
     _add_more_arms(page, result)
@@ -100,41 +87,6 @@ def _arm(arm: dict[str, Any]) -> str:
     return f"{arm['model']} (ranked by {arm['statistic'].replace('_', ' ')})"
 
 
-def _add_result(page: Page, result: dict[str, Any]) -> None:
-    """The estimates, as a table and a chart, with the truth where it is known."""
-    columns = ["metric", "control", "treatment", "lift", "low", "high", "p-value"]
-    formats = {"control": ".3f", "treatment": ".3f", "p-value": ".4f", **dict.fromkeys(["lift", "low", "high"], "+.2%")}
-    rows = []
-    for key, title in METRICS.items():
-        found = result["metrics"][key]
-        interval = found["interval"]
-        means = found["control"], found["treatment"]
-        rows.append([title, *means, found["lift"], interval["low"], interval["high"], found["p_value"]])
-    marks = [
-        (name, *row[3:6]) for name, row in zip(("per user", "per user, CUPED", "per exposure"), rows, strict=False)
-    ]
-    if "true_lift" in result:
-        span = [result["true_lift"] + side * (result["true_lift_error"] or 0.0) for side in (-1.96, 1.96)]
-        rows.append(["true lift of watch time", None, None, result["true_lift"], *span, None])
-        marks.append(("true lift", result["true_lift"], *span))
-    marks = [mark for mark in marks if None not in mark]
-    blocks: list[Any] = [Table(columns, rows, formats=formats)]
-    if marks:
-        labels = [mark[0] for mark in marks]
-        values, lows, highs = ([100 * mark[i] for mark in marks] for i in (1, 2, 3))
-        blocks.append(
-            charts.interval_chart(
-                labels,
-                values,
-                lows,
-                highs,
-                x_label="lift over control, %",
-                title="Lift of watch time, with 95 % interval",
-            )
-        )
-    page.section("Result", *blocks, note=RESULT_NOTE)
-
-
 def _add_checks(page: Page, result: dict[str, Any]) -> None:
     """Sample ratio, A/A, false positives, power."""
     aa, mde = result["aa"], result["minimum_detectable_lift"]
@@ -144,7 +96,9 @@ def _add_checks(page: Page, result: dict[str, Any]) -> None:
         [
             "sample ratio",
             _badge(result["srm_p"] >= SRM_ALARM, "as planned", "mismatch"),
-            f"p = {result['srm_p']:.4f}; alarm below {SRM_ALARM}",
+            f"p = {result['srm_p']:.4f}; alarm below {SRM_ALARM}. A control 1 % too large would take "
+            f"{result['srm_users_for_one_percent']:,} users to be seen; there are "
+            f"{sum(arm['users'] for arm in result['arms'].values()):,}",
         ],
         [
             "A/A: control against itself",
@@ -161,30 +115,6 @@ def _add_checks(page: Page, result: dict[str, Any]) -> None:
         text = f"{mde['plain']:.1%}; with CUPED {mde['cuped']:.1%} (correlation {result['cuped']['rho']:.2f})"
         rows.append([POWER, Verdict("info", "power"), text])
     page.section("Checks", Table(["check", "verdict", "finding"], rows))
-
-
-OUTCOME = {"pass": "pass", "harmed": "fail", "cannot tell": "info"}
-
-
-def _add_guardrails(page: Page, result: dict[str, Any]) -> None:
-    """What the treatment must not harm, each with the loss that is accepted."""
-    if not result["guardrails"]:
-        return
-    columns = ["guardrail", "verdict", "accepted loss", "control", "treatment", "lift", "low", "high"]
-    rows = [
-        [
-            f"{name.replace('_', ' ')} ({rail['better']} is better)",
-            Verdict(OUTCOME[rail["verdict"]], rail["verdict"]),
-            rail["margin"],
-            *(rail[key] for key in ("control", "treatment", "lift")),
-            *(rail["interval"][end] for end in ("low", "high")),
-        ]
-        for name, rail in result["guardrails"].items()
-    ]
-    formats = {"accepted loss": ".0%", "control": ".3f", "treatment": ".3f"}
-    formats |= dict.fromkeys(["lift", "low", "high"], "+.2%")
-    note = "A guardrail passes when all of its interval is above the accepted loss, and is harmed when all is a loss."
-    page.section("Guardrails", Table(columns, rows, formats=formats), note=note)
 
 
 def _add_more_arms(page: Page, result: dict[str, Any]) -> None:

@@ -1,15 +1,18 @@
 """What the test could find before it ran, and what it would have said at every look while it ran, as plain numbers."""
 
-# U users in order of arrival, L looks
+# N sessions in order of time, n of them of the two arms compared; U users, L looks
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from watchline.experiment import statistics as st
+from watchline.experiment.plain import number
+from watchline.experiment.simulation import Simulation
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -33,33 +36,50 @@ def outlook(pre_watch_s: Floats, smallest_lift: float, treatment_share: float) -
     }
 
 
-def sequence(watch_s: Floats, in_treatment: Bools, user_N: Ints, detectable_s: float) -> dict[str, Any] | None:
-    """LOOKS looks, each after as many more users; `watch_s` and `in_treatment` are by user (U,), NaN in other arms.
+def sequence(simulation: Simulation, arm_U: Ints, detectable_lift: float) -> dict[str, Any] | None:
+    """LOOKS looks at the lift of watch time per session, each after as many more sessions of treatment and control.
 
-    A look has the users whose first session (`user_N`: each session's user, in order of time) came before it, with all
-    they watched. tau is what was detectable before the run, in seconds of the users' time then: a choice from the
-    test's own answers would cost validity, one a few times too large or small costs little. None for too few users.
+    A look knows what had happened by then: the sessions so far, of users who come back too. `arm_U`: the arm of each
+    user, 0 the control and 1 the treatment. An arm adds no session, so this lift estimates that of watch time per user,
+    without the noise of how many sessions users have. tau is the lift that was detectable before the run: a choice from
+    the test's own answers would cost validity, one a few times too large or small costs little. None for too few users.
     """
-    users, first_N = np.unique(user_N, return_index=True)
-    order_U = users[np.argsort(first_N, kind="stable")]
-    order_U = order_U[np.isfinite(watch_s[order_U])]
-    looks = np.unique(np.linspace(0, len(order_U), LOOKS + 1)[1:].astype(np.int64))
-    treated_U = in_treatment[order_U]
-    looks = np.array([n for n in looks if n >= _FIRST_LOOK and min(treated_U[:n].sum(), (~treated_U[:n]).sum()) > 1])
-    if not len(looks) or not detectable_s:
+    kept_n = np.flatnonzero(arm_U[simulation.user_N] <= 1)
+    if not len(kept_n) or not detectable_lift:
         return None
-    tau = st.mixing_deviation(detectable_s)
-    found = st.trajectory_by_users(watch_s[order_U], treated_U, looks.tolist(), tau)
+    user_n, in_treatment = simulation.user_N[kept_n], arm_U == 1
+    control_s, treatment_s = (simulation.totals[arm].watch_s[kept_n] for arm in ("control", "treatment"))
+    period_n = np.arange(len(kept_n)) * LOOKS // len(kept_n)
+    watch_LU = _by_period(period_n, user_n, np.where(in_treatment[user_n], treatment_s, control_s), len(arm_U))
+    sessions_LU = _by_period(period_n, user_n, np.ones(len(kept_n)), len(arm_U))
+    looks = [look for look in range(LOOKS) if _can_look(watch_LU[look], sessions_LU[look], in_treatment)]
+    if not looks:
+        return None
+    watch_LU, sessions_LU = (np.diff(sums_LU[looks], axis=0, prepend=0.0) for sums_LU in (watch_LU, sessions_LU))
+    tau = st.mixing_deviation(math.log1p(detectable_lift))
+    found = st.trajectory_by_period(watch_LU, sessions_LU, in_treatment, tau)
+    sessions = np.searchsorted(period_n, looks, side="right")
+    days = [simulation.day_N[int(kept_n[last - 1])].isoformat() for last in sessions]
+    stop = found.stopped_at
     return {
-        "users": looks.tolist(),
-        "value": found.value_L,
-        "low": [_number(bound) for bound in found.low_L],
-        "high": [_number(bound) for bound in found.high_L],
+        "sessions": sessions.tolist(),
+        "days": days,
+        "lift": found.value_L,
+        "low": [number(bound) for bound in found.low_L],
+        "high": [number(bound) for bound in found.high_L],
         "p_value": found.p_value_L,
-        "stopped_at_users": None if found.stopped_at is None else int(looks[found.stopped_at]),
+        "stopped_at": None if stop is None else {"sessions": int(sessions[stop]), "day": days[stop]},
         "consistent": found.is_consistent,
     }
 
 
-def _number(bound: float) -> float | None:
-    return float(bound) if np.isfinite(bound) else None
+def _by_period(period_n: Ints, user_n: Ints, value_n: Floats, num_users: int) -> Floats:
+    """Each user's sum over all periods so far (L, U)."""
+    sums = np.bincount(period_n * num_users + user_n, value_n, minlength=LOOKS * num_users)
+    return sums.reshape(LOOKS, num_users).cumsum(axis=0)
+
+
+def _can_look(watch_U: Floats, sessions_U: Floats, in_treatment: Bools) -> bool:
+    """Whether both arms have users and watch time, and enough users for their variance to be taken as known."""
+    arms = [(sessions_U > 0) & arm for arm in (in_treatment, ~in_treatment)]
+    return sum(arm.sum() for arm in arms) >= _FIRST_LOOK and all(arm.sum() > 1 and watch_U[arm].sum() for arm in arms)

@@ -9,8 +9,8 @@ from watchline.report.blocks import Facts, Figure, Text
 from watchline.report.page import Page
 
 SEQUENCE_NOTE = (
-    "Users in order of their first session, each with all they watched. Bounds by the mixture sequential probability "
-    "ratio test (mSPRT): at every look at once the difference is within them with 95 %, so the test may be stopped "
+    "Watch time per session, treatment over control, of all sessions up to the look. Bounds by the mixture sequential "
+    "probability ratio test (mSPRT): with 95 % the lift is within them at every look at once, so the test may stop "
     "when 0 leaves them. That freedom makes them wider than the interval of a test that is read once, at its end."
 )
 
@@ -35,32 +35,31 @@ def add_outlook(page: Page, planned: dict[str, Any] | None) -> None:
 
 
 def add_sequence(page: Page, found: dict[str, Any] | None) -> None:
-    """The difference after every look, with bounds that hold at all of them."""
+    """The lift after every look, with bounds that hold at all of them: could one have stopped early?"""
     if found is None:
         return
-    stopped, looks = found["stopped_at_users"], len(found["users"])
-    words = (
-        f"Looked at {looks} times, the test would have ended after {stopped:,} of {found['users'][-1]:,} users."
-        if stopped
-        else f"Looked at {looks} times, the test would not have ended early: p {found['p_value'][-1]:.3f} at the last."
-    )
+    stop, looks, last = found["stopped_at"], len(found["sessions"]), found["sessions"][-1]
+    if stop:
+        words = f"it could have been stopped on {stop['day']}, after {stop['sessions']:,} of {last:,} sessions."
+    else:
+        words = f"it could not have been stopped early: p {found['p_value'][-1]:.3f} at the last of {last:,} sessions."
+    words = f"With {looks} looks at the test on its way, {words}"
     if not found["consistent"]:
-        words += " Bounds of two looks do not meet: users who came later differ from those who came first."
-    page.section("If it had been looked at on the way", Text(words), *_bounds(found), note=SEQUENCE_NOTE)
+        words += " Bounds of two looks do not meet: the effect changed during the test."
+    page.section("Could it have been stopped early?", Text(words), *_bounds(found), note=SEQUENCE_NOTE)
 
 
 def _bounds(found: dict[str, Any]) -> list[Figure]:
     known = _readable(found)
     if not known:
         return []
-    users = [found["users"][i] for i in known]
+    sessions = [found["sessions"][i] for i in known]
     lines = {
-        "difference": (users, [found["value"][i] for i in known]),
-        "lower bound": (users, [found["low"][i] for i in known]),
-        "upper bound": (users, [found["high"][i] for i in known]),
-        "no difference": (users, [0.0] * len(users)),
+        name: (sessions, [100 * found[key][i] for i in known])
+        for name, key in (("lift", "lift"), ("lower bound", "low"), ("upper bound", "high"))
     }
-    return [charts.line_chart(lines, "users seen", "s per user", "Watch time per user, treatment minus control")]
+    lines["no lift"] = (sessions, [0.0] * len(sessions))
+    return [charts.line_chart(lines, "sessions so far", "lift, %", "Lift of watch time per session at every look")]
 
 
 def _readable(found: dict[str, Any], times: float = 6.0) -> list[int]:

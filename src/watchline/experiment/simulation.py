@@ -79,13 +79,14 @@ class Chunk:
 class Simulation:
     """Every arm's answers to every session, so that truth, A/A and headroom come from the run that the test is of.
 
-    users (U,): ids, ascending; user_N: number of each session's user in `users`; page_s: expected watch time per
-    exposure of first pages, seconds, of each arm, of chance ("random") and of the best possible choice ("best");
-    swept: expected watch time of each session (N,), seconds, under each policy of the sweep.
+    users (U,): ids, ascending; user_N: number of each session's user in `users`; day_N: its local day; page_s: expected
+    watch time per exposure of first pages, seconds, of each arm, of chance ("random") and of the best possible choice
+    ("best"); swept: expected watch time of each session (N,), seconds, under each policy of the sweep.
     """
 
     users: Ints
     user_N: Ints
+    day_N: pl.Series
     totals: dict[str, SessionTotals]
     expectations: dict[str, Expectation]
     page_s: dict[str, float]
@@ -178,6 +179,7 @@ def collect(requests: pl.DataFrame, chunks: list[Chunk], world: World) -> Simula
     return Simulation(
         users,
         user_N,
+        requests["date"],
         {arm: SessionTotals.joined([part.totals for part in parts]) for arm, parts in runs.items()},
         {arm: Expectation.summed([part.expectation for part in parts]) for arm, parts in runs.items()},
         page_s,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from watchline.experiment import analysis, planning
+from watchline.experiment import analysis, estimators, plain, planning
 from watchline.experiment import statistics as st
 from watchline.experiment.assignment import assign
 from watchline.experiment.environments import Environment
@@ -75,13 +75,7 @@ def summarise(
     compared = members["treatment"] | members["control"]
     share = sizes[1] / (sizes[0] + sizes[1])
     planned = planning.outlook(pre_watch_s[compared], plan.smallest_lift, share)
-    watch_s = np.where(members["treatment"], outcomes["treatment"].watch_s, outcomes["control"].watch_s)
-    looks = planning.sequence(
-        np.where(compared, watch_s, np.nan),
-        members["treatment"],
-        simulation.user_N,
-        planned["detectable_lift"] * float(pre_watch_s[compared].mean()) if planned else 0.0,
-    )
+    looks = planning.sequence(simulation, arm_of, planned["detectable_lift"] if planned else 0.0)
     more_arms = _more_arms(simulation, seen, environment)
     p_corrected = more_arms["treatment"]["p_corrected"] if more_arms else None
     verdict = analysis.decide(found, sample_ratio, arms["treatment"].name, arms["control"].name, harmed, p_corrected)
@@ -89,14 +83,17 @@ def summarise(
         "environment": environment.name,
         "arms": {arm: _arm(arms[arm], seen[arm], simulation, arm) for arm in arms},
         **_comparison_of(found),
+        "bootstrap": estimators.bootstrapped(seen["treatment"], seen["control"]),
+        "both_arms": estimators.both_arms(outcomes["treatment"], outcomes["control"]),
         "srm_p": sample_ratio.p_value,
-        "guardrails": {rail.name: _guardrail(rail) for rail in guardrails},
+        "srm_users_for_one_percent": _users_for_one_percent(plan.shares(len(arms) - 1)),
+        "guardrails": {rail.name: plain.guardrail(rail) for rail in guardrails},
+        "q_values": estimators.q_values(found, guardrails),
         "aa": _same_arm_twice(outcomes["control"], simulation.users, plan),
         "minimum_detectable_lift": _detectable_lift(outcomes["control"].watch_s, members, found.cuped.rho),
         "expected_s_per_exposure": simulation.page_s,
         "verdict": dict(zip(("status", "text"), verdict, strict=True)),
         **_expected(simulation, "treatment", environment),
-        "both_arms": _estimate(_paired_lift(outcomes["treatment"], outcomes["control"]), "lift"),
         "outlook": planned,
         "sequence": looks,
         "more_arms": more_arms,
@@ -106,10 +103,10 @@ def summarise(
 def _comparison_of(found: analysis.Result) -> dict[str, Any]:
     """One treatment against the control."""
     return {
-        **_estimate(found.watch_per_user.lift, "lift"),
-        "metrics": {name: _comparison(getattr(found, name)) for name in analysis.COMPARISONS},
+        **plain.estimate(found.watch_per_user.lift, "lift"),
+        "metrics": {name: plain.comparison(getattr(found, name)) for name in analysis.COMPARISONS},
         "cuped": {
-            **_estimate(found.watch_per_user_cuped.lift, "lift"),
+            **plain.estimate(found.watch_per_user_cuped.lift, "lift"),
             "theta": found.cuped.theta,
             "rho": found.cuped.rho,
             "variance_reduction": found.cuped.variance_reduction,
@@ -122,13 +119,6 @@ def _expected(simulation: Simulation, arm: str, environment: Environment) -> dic
     name = "true_lift" if environment.is_truth else "expected_lift"
     lift = analysis.expected_lift(simulation.expectations[arm], simulation.expectations["control"])
     return {name: lift.value, f"{name}_error": lift.error if math.isfinite(lift.error) else None}
-
-
-def _paired_lift(treatment: UserOutcomes, control: UserOutcomes) -> st.Estimate | None:
-    """Lift of all users' watch time under both policies, paired by user; None where there is none to speak of."""
-    if len(control.watch_s) < 2 or not control.watch_s.sum():
-        return None
-    return st.estimate_paired_lift(treatment.watch_s, control.watch_s)
 
 
 def _more_arms(
@@ -165,10 +155,6 @@ def _arm(policy: Policy, seen: UserOutcomes, simulation: Simulation, arm: str) -
     }
 
 
-def _guardrail(rail: st.Guardrail) -> dict[str, Any]:
-    return {"better": rail.better, "margin": rail.margin, "verdict": rail.verdict, **_comparison(rail.comparison)}
-
-
 def _same_arm_twice(control: UserOutcomes, users: NDArray[np.int64], plan: Plan) -> dict[str, Any]:
     """The A/A test: the control's answers under another split, and the rate of false positives over many."""
     split = plan.split_again(users, "-aa")
@@ -177,12 +163,18 @@ def _same_arm_twice(control: UserOutcomes, users: NDArray[np.int64], plan: Plan)
     splits_RU = np.stack([plan.split_again(users, f"-aa-{run}") for run in range(plan.false_positive_runs)])
     rate = st.check_false_positives(control.watch_s, splits_RU)
     return {
-        **_estimate(same.watch_per_user.lift, "lift"),
+        **plain.estimate(same.watch_per_user.lift, "lift"),
         "srm_p": sample_ratio.p_value,
         "false_positive_rate": rate.rate,
         "false_positive_band": {"low": rate.low, "high": rate.high},
         "runs": rate.runs,
     }
+
+
+def _users_for_one_percent(shares: list[float]) -> int:
+    """Users of all arms with which the check of the sample ratio sees a control that is 1 % too large."""
+    actual = [1.01 * shares[0], *shares[1:]]
+    return st.users_to_see_imbalance([share / sum(actual) for share in actual], shares)
 
 
 def _detectable_lift(watch_s: Floats, members: Mapping[str, Bools], rho: float) -> dict[str, float | None]:
@@ -192,20 +184,3 @@ def _detectable_lift(watch_s: Floats, members: Mapping[str, Bools], rho: float) 
     numbers = int(members["treatment"].sum()), int(members["control"].sum())
     plain = st.minimum_detectable_effect(float(watch_s.std(ddof=1)), *numbers) / float(watch_s.mean())
     return {"plain": plain, "cuped": plain * math.sqrt(1 - rho**2)}
-
-
-def _comparison(comparison: st.Comparison) -> dict[str, Any]:
-    return {
-        "control": comparison.control,
-        "treatment": comparison.treatment,
-        "difference": _estimate(comparison.difference, "value"),
-        **_estimate(comparison.lift, "lift"),
-    }
-
-
-def _estimate(estimate: st.Estimate | None, name: str) -> dict[str, Any]:
-    """A dict of an estimate; a bound that the data cannot give is null."""
-    values = vars(estimate) if estimate else dict.fromkeys(("value", "low", "high", "p_value"), math.nan)
-    plain = {key: value if math.isfinite(value) else None for key, value in values.items()}
-    interval = {"low": plain["low"], "high": plain["high"]}
-    return {name: plain["value"], "interval": interval, "p_value": plain["p_value"]}

@@ -8,9 +8,11 @@ from functools import partial
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import false_discovery_control
 
 from tests.helpers.toy_law import KnowingModel, ToyLaw, candidates_with_durations, exposure_log
 from watchline.experiment.environments import OracleEnvironment
+from watchline.experiment.estimators import SECONDARY
 from watchline.experiment.page import build_page
 from watchline.experiment.patience import Patience
 from watchline.experiment.policies import Policy
@@ -169,20 +171,49 @@ def test_the_page_says_what_was_measured(tmp_path):
     assert result["verdict"]["text"] in text
     assert "true lift" in text and f"{result['true_lift']:+.2%}" in text
     assert "quick skip rate" in text and "treatment_2" in text
+    for estimator in ("bootstrap of users (BCa)", "with CUPED", "both policies for every user, paired"):
+        assert estimator in text
+    assert "Could it have been stopped early?" in text and "q-value" in text
+    assert f"{result['srm_users_for_one_percent']:,} users to be seen" in text
 
 
 def test_looks_on_the_way_end_early_for_a_large_effect_and_never_for_none():
     worse = summary(control=0.0, treatment=None)["sequence"]
-    assert worse["stopped_at_users"] < worse["users"][-1] and worse["high"][-1] < 0
+    assert worse["stopped_at"]["sessions"] < worse["sessions"][-1] and worse["high"][-1] < 0
+    assert worse["stopped_at"]["day"] == "2024-03-04"
     same = summary(control=1.0, treatment=1.0)["sequence"]
-    assert same["stopped_at_users"] is None and same["low"][-1] < 0 < same["high"][-1]
-    assert len(same["users"]) > 10 and same["users"] == sorted(set(same["users"]))
+    assert same["stopped_at"] is None and same["low"][-1] < 0 < same["high"][-1]
+    assert len(same["sessions"]) > 10 and same["sessions"] == sorted(set(same["sessions"]))
 
 
-def test_looks_leave_out_the_users_of_other_arms():
-    arms = summary(control=1.0, treatment=1.0, treatment_2=0.0)
-    shown = sum(arms["arms"][arm]["users"] for arm in ("control", "treatment"))
-    assert arms["sequence"]["users"][-1] == shown
+def test_the_last_look_has_all_sessions_of_the_two_arms_and_none_of_others():
+    found = summary(control=1.0, treatment=1.0, treatment_2=0.0)
+    arms = {arm: found["arms"][arm] for arm in ("control", "treatment")}
+    assert found["sequence"]["sessions"][-1] == sum(arm["requests"] for arm in arms.values())
+    per_session = {
+        arm: found["metrics"]["watch_per_user"][arm] * of["users"] / of["requests"] for arm, of in arms.items()
+    }
+    assert found["sequence"]["lift"][-1] == pytest.approx(per_session["treatment"] / per_session["control"] - 1)
+
+
+def test_the_bootstrap_of_users_agrees_with_the_formulas():
+    found = summary(control=1.0, treatment=0.3)
+    for name, formula in (("watch_per_user", found), ("watch_per_exposure", found["metrics"]["watch_per_exposure"])):
+        drawn, width = found["bootstrap"][name], formula["interval"]["high"] - formula["interval"]["low"]
+        assert drawn["lift"] == pytest.approx(formula["lift"])
+        for end in ("low", "high"):
+            assert drawn["interval"][end] == pytest.approx(formula["interval"][end], abs=0.15 * width)
+
+
+def test_q_values_are_over_each_quantity_once_and_a_guardrail_on_it_has_the_same():
+    found = summary(control=1.0, treatment=0.3, margins={**MARGINS, "watch_of_tail_users": 0.2})
+    q_values, metrics = found["q_values"], found["metrics"]
+    compared = {name: metrics[name]["difference"]["p_value"] for name in SECONDARY}
+    compared["watch_of_tail_users"] = found["guardrails"]["watch_of_tail_users"]["difference"]["p_value"]
+    expected = false_discovery_control(list(compared.values()))
+    assert [q_values[name] for name in compared] == pytest.approx(list(expected))
+    assert q_values["quick_skip_rate"] == q_values["skips_per_exposure"]
+    assert "watch_per_user" not in q_values
 
 
 def test_power_before_the_run_is_that_of_the_pre_period():

@@ -8,9 +8,9 @@ normal; heavy tails ask for thousands. docs/ab_statistics.md has each with its m
 means.py            a mean, a ratio of sums (delta method), a quantile, each with its variance
 compare.py          two of them: Welch's difference, Fieller's lift
 cuped.py            means adjusted by what users did before
-bootstrap.py        difference, lift and ratio by drawing users
+bootstrap.py        a lift by drawing users
 sequential.py       mSPRT: intervals and p-values that hold at every look
-multiple.py         several arms or comparisons: Holm, Benjamini-Hochberg
+multiple.py         several arms (Holm), several quantities (Benjamini-Hochberg)
 guardrails.py       what the treatment must not harm
 sample_ratio.py     whether the arms have the users they were meant to have
 power.py            what a test will find, before it runs
@@ -64,7 +64,6 @@ from watchline.experiment.statistics.sequential import (
     always_valid,
     mixing_deviation,
     trajectory_by_period,
-    trajectory_by_users,
     trajectory_of,
 )
 
@@ -108,7 +107,6 @@ __all__ = [
     "spearman",
     "tail_threshold",
     "trajectory_by_period",
-    "trajectory_by_users",
     "trajectory_of",
     "users_to_see_imbalance",
 ]

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
@@ -14,18 +12,15 @@ from watchline.experiment.statistics.compare import Estimate
 from watchline.experiment.statistics.means import ALPHA, Floats
 from watchline.metrics import bootstrap_totals
 
-Kind = Literal["difference", "lift"]
-
 
 def estimate_by_bootstrap(
     treatment: ArrayLike,
     control: ArrayLike,
-    kind: Kind = "difference",
     denominators: tuple[ArrayLike, ArrayLike] | None = None,
     replicates: int = 2000,
     seed: int = 0,
 ) -> Estimate:
-    """Difference T - C or lift T / C - 1 with its BCa interval and the p-value at which that begins to hold 0.
+    """Lift T / C - 1 with its BCa interval and the p-value at which that begins to hold 0.
 
     T and C are means per user of `treatment` (U_t,) and `control` (U_c,) or, with `denominators` ((U_t,), (U_c,)),
     ratios of sums. Users are drawn with replacement within each arm, numerator and denominator together. With G the
@@ -34,18 +29,17 @@ def estimate_by_bootstrap(
     of a user over the number of the arm's users. Leaving a user out costs one subtraction from the arm's totals, so all
     of it is O(R U); SciPy's general jackknife is O(U^2) and gives the same. Assumes independent users, hundreds of them
     or more. Reference: Efron, JASA 82 (1987); Davison & Hinkley (1997), chapters 3 and 5.
-    Raises ValueError for fewer than two users in an arm, denominators that sum to 0, a lift over a mean of 0 or less.
+    Raises ValueError for fewer than two users in an arm, denominators that sum to 0, a control of mean 0 or less.
     """
     of_treatment, of_control = denominators or (np.ones(len(np.asarray(treatment))), np.ones(len(np.asarray(control))))
     t_U2, c_U2 = _sums("treatment", treatment, of_treatment), _sums("control", control, of_control)
     t_2, c_2 = t_U2.sum(axis=0), c_U2.sum(axis=0)
-    if kind == "lift" and c_2[0] / c_2[1] <= 0:
+    if c_2[0] / c_2[1] <= 0:
         raise ValueError(f"no relative lift over a control of mean {c_2[0] / c_2[1]}; read the difference instead")
-    value = float(_effect(t_2, c_2, kind))
-    draws_R = _effect(
-        bootstrap_totals(t_U2, replicates, [seed, 0]), bootstrap_totals(c_U2, replicates, [seed, 1]), kind
-    )
-    influence = (_influence(_effect(t_2 - t_U2, c_2, kind)), _influence(_effect(t_2, c_2 - c_U2, kind)))
+    value = float(_lift(t_2, c_2))
+    with np.errstate(divide="ignore", invalid="ignore"):  # a draw of a control that watched nothing has no lift
+        draws_R = _lift(bootstrap_totals(t_U2, replicates, [seed, 0]), bootstrap_totals(c_U2, replicates, [seed, 1]))
+        influence = (_influence(_lift(t_2 - t_U2, c_2)), _influence(_lift(t_2, c_2 - c_U2)))
     return _bca(value, draws_R, np.concatenate(influence))
 
 
@@ -59,15 +53,14 @@ def _sums(arm: str, numerator: ArrayLike, denominator: ArrayLike) -> Floats:
     return sums_U2
 
 
-def _effect(treatment: Floats, control: Floats, kind: Kind) -> Floats:
+def _lift(treatment: Floats, control: Floats) -> Floats:
     """Of totals (..., 2) of numerators and denominators."""
-    t, c = treatment[..., 0] / treatment[..., 1], control[..., 0] / control[..., 1]
-    effect: Floats = t / c - 1 if kind == "lift" else t - c
-    return effect
+    lift: Floats = (treatment[..., 0] / treatment[..., 1]) / (control[..., 0] / control[..., 1]) - 1
+    return lift
 
 
 def _influence(without_U: Floats) -> Floats:
-    """A user's jackknife influence on the effect, over the number of users, from the effect without that user (U,)."""
+    """A user's jackknife influence on the lift, over the number of users, from the lift without that user (U,)."""
     influence_U: Floats = (without_U.mean() - without_U) * (len(without_U) - 1) / len(without_U)
     return influence_U
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy.stats import false_discovery_control
 
 from watchline.experiment.statistics.compare import Comparison
-from watchline.experiment.statistics.means import ALPHA, Mean
-
-Correction = Literal["holm", "benjamini_hochberg"]
+from watchline.experiment.statistics.means import Mean
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -32,8 +29,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     """Corrected p-values, in the order given: of those below a level, at most that share is wrong on average.
 
-    p_(i) of m rising ones becomes min over j >= i of min(1, m p_(j) / j). Assumes independent or positively dependent
-    comparisons (arms that share a control are, one side at a time). Reference: Benjamini & Hochberg, JRSS B 57 (1995).
+    p_(i) of m rising ones becomes min over j >= i of min(1, m p_(j) / j), the q-value. Assumes comparisons that are
+    independent or positively dependent. Reference: Benjamini & Hochberg, JRSS B 57 (1995).
     """
     return [float(p) for p in false_discovery_control(np.asarray(p_values, np.float64))] if len(p_values) else []
 
@@ -46,21 +43,12 @@ class ArmComparison:
     comparison: Comparison
     p_corrected: float
 
-    @property
-    def is_significant(self) -> bool:
-        """Whether the corrected p-value is below ALPHA."""
-        return self.p_corrected < ALPHA
 
+def compare_arms_with_control(arms: Mapping[str, Mean], control: Mean) -> list[ArmComparison]:
+    """Every arm against the control by Welch and Fieller, p-values corrected over the arms by Holm's method.
 
-def compare_arms_with_control(
-    arms: Mapping[str, Mean], control: Mean, correction: Correction = "holm"
-) -> list[ArmComparison]:
-    """Every arm against the control by Welch and Fieller, p-values corrected over the arms.
-
-    Take Holm where a single wrong arm would ship, Benjamini-Hochberg where arms are screened for a second test.
-    Assumes what `estimate_difference` and the correction do.
+    A single wrong arm would ship, so that none may be wrong. Assumes what `estimate_difference` does.
     """
     found = [Comparison.of(mean, control) for mean in arms.values()]
-    correct = {"holm": holm, "benjamini_hochberg": benjamini_hochberg}[correction]
-    corrected = correct([comparison.difference.p_value for comparison in found])
+    corrected = holm([comparison.difference.p_value for comparison in found])
     return [ArmComparison(*each) for each in zip(arms, found, corrected, strict=True)]

@@ -57,26 +57,18 @@ def _error(deviation: float, num_treatment: int, num_control: int) -> float:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a planned test can find; `rho` is 0 without CUPED, effects are relative to `mean`."""
+    """What a planned test can find; lifts are relative to the pre-period's mean."""
 
-    mean: float
-    deviation: float  # of users, after CUPED
-    rho: float
-    num_treatment: int
-    num_control: int
     detectable_lift: float  # with probability POWER
     power: float  # for the lift asked about
     users_needed: tuple[int, int]  # treatment, control: for that lift with probability POWER
 
 
-def plan_test(
-    pre_period: ArrayLike, lift: float, treatment_share: float = 0.5, earlier: ArrayLike | None = None
-) -> Outlook:
+def plan_test(pre_period: ArrayLike, lift: float, treatment_share: float = 0.5) -> Outlook:
     """What a test of the users of a pre-period will find if it lasts as long: their outcomes then, (U,).
 
-    With `earlier`, the same users' outcomes of the period before that one (U,), the deviation is what CUPED leaves,
-    s sqrt(1 - rho^2), rho the correlation of the two periods. Assumes that the test's users vary as these do.
-    Raises ValueError for fewer than two users in an arm or a mean that is not positive.
+    Assumes that the test's users vary as these do. Raises ValueError for fewer than two users in an arm or a mean that
+    is not positive.
     """
     before = np.asarray(pre_period, np.float64)
     num_treatment = round(treatment_share * len(before))
@@ -86,17 +78,9 @@ def plan_test(
             f"{len(before)} users of the pre-period with mean {before.mean() if len(before) else 0:g} plan no test; "
             "it takes two or more in each arm and a positive mean"
         )
-    spread, rho = float(before.std(ddof=1)), 0.0
-    if earlier is not None and spread and np.ptp(earlier_U := np.asarray(earlier, np.float64)):
-        rho = float(np.corrcoef(before, earlier_U)[0, 1])
-    mean, left = float(before.mean()), spread * math.sqrt(1 - rho**2)
+    mean, deviation = float(before.mean()), float(before.std(ddof=1))
     return Outlook(
-        mean=mean,
-        deviation=left,
-        rho=rho,
-        num_treatment=num_treatment,
-        num_control=num_control,
-        detectable_lift=minimum_detectable_effect(left, num_treatment, num_control) / mean,
-        power=power_of(lift * mean, left, num_treatment, num_control),
-        users_needed=required_users(lift * mean, left, treatment_share),
+        detectable_lift=minimum_detectable_effect(deviation, num_treatment, num_control) / mean,
+        power=power_of(lift * mean, deviation, num_treatment, num_control),
+        users_needed=required_users(lift * mean, deviation, treatment_share),
     )

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from watchline.experiment.statistics.means import ALPHA, Floats, Mean, mean_of, ratio_of
+from watchline.experiment.statistics.means import ALPHA, Floats, Mean, ratio_of
 
 Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What is known after each look, (L,): the difference, and bounds and p-value that hold at every look at once.
+    """What is known after each look, (L,): difference or lift, and bounds and p-value that hold at every look at once.
 
     Bounds are the intersection of the intervals so far; the p-value is the least so far.
     """
@@ -94,33 +94,27 @@ def trajectory_of(looks: Sequence[tuple[Mean, Mean]], tau: float) -> Trajectory:
     return always_valid(difference_L, variance_L, tau)
 
 
-def trajectory_by_users(outcome: ArrayLike, in_treatment: Bools, users_at_L: Sequence[int], tau: float) -> Trajectory:
-    """A look after each of `users_at_L` users of both arms; `outcome` and `in_treatment` (U,) in order of arrival.
-
-    Assumes that a user's outcome is complete when it is counted (so many hours after the arrival, say).
-    Raises ValueError when a look has fewer than two users in an arm.
-    """
-    values = np.asarray(outcome, np.float64)
-    looks = []
-    for users in users_at_L:
-        seen, treated = values[:users], in_treatment[:users]
-        looks.append((mean_of(seen[treated]), mean_of(seen[~treated])))
-    return trajectory_of(looks, tau)
-
-
 def trajectory_by_period(
     numerator_LU: ArrayLike, denominator_LU: ArrayLike, in_treatment: Bools, tau: float
 ) -> Trajectory:
-    """A look after each period (a day, or every n requests) of a ratio of sums over all periods so far, by user.
+    """A look after each period (a day, or every n requests) of the lift of a ratio of sums over all periods so far.
 
-    `numerator_LU` and `denominator_LU` (L, U): what each user adds in each period, watch time and exposures say;
-    `in_treatment` (U,). Users who have not come yet are no part of a look. tau is in the unit of the ratio.
-    Raises ValueError when a look has fewer than two users in an arm.
+    `numerator_LU` and `denominator_LU` (L, U): what each user adds in each period, watch time and sessions say;
+    `in_treatment` (U,). Users who have not come yet are no part of a look. The test is of log R_t - log R_c, R the
+    ratios, Var log R = Var R / R^2 (delta method); tau is of that difference, and bounds are turned into lifts.
+    Raises ValueError when a look has fewer than two users in an arm or a ratio that is not positive.
     """
     n_LU = np.cumsum(np.asarray(numerator_LU, np.float64), axis=0)
     d_LU = np.cumsum(np.asarray(denominator_LU, np.float64), axis=0)
     looks = []
     for n_U, d_U in zip(n_LU, d_LU, strict=True):
         arms = [(d_U > 0) & arm for arm in (in_treatment, ~in_treatment)]
-        looks.append((ratio_of(n_U[arms[0]], d_U[arms[0]]), ratio_of(n_U[arms[1]], d_U[arms[1]])))
-    return trajectory_of(looks, tau)
+        looks.append((_log(ratio_of(n_U[arms[0]], d_U[arms[0]])), _log(ratio_of(n_U[arms[1]], d_U[arms[1]]))))
+    found = trajectory_of(looks, tau)
+    return Trajectory(np.expm1(found.value_L), np.expm1(found.low_L), np.expm1(found.high_L), found.p_value_L)
+
+
+def _log(ratio: Mean) -> Mean:
+    if ratio.value <= 0:
+        raise ValueError(f"an arm's ratio is {ratio.value} at a look; start looking when both arms have something")
+    return Mean(math.log(ratio.value), ratio.variance / ratio.value**2, ratio.freedom)

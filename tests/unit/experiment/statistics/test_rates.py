@@ -25,7 +25,7 @@ from watchline.experiment import statistics as ab
 RUNS = 1000
 # Coverage is held to 95 % -+ 1 point: 2 standard errors of this many runs; docs/ab_statistics.md has 10,000.
 COVERAGE_RUNS = 2000
-SMALL_BOOTSTRAPS = {kind: bootstrap_trial(kind, 150, 200) for kind in ("difference", "lift", "ratio")}
+SMALL_BOOTSTRAPS = {kind: bootstrap_trial(kind, 150, 200) for kind in ("user", "exposure")}
 
 
 def band(rate: float, runs: int = RUNS) -> tuple[float, float]:

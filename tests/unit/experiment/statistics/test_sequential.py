@@ -67,16 +67,15 @@ def test_tau_of_the_plan_gives_an_interval_within_a_thousandth_of_the_narrowest(
     assert width(tau * 3) / narrowest == pytest.approx(1.06, abs=0.01)
 
 
-def test_trajectory_by_users_is_that_of_the_means_seen_so_far():
-    generator = np.random.default_rng(5)
-    outcome, arm = generator.normal(0.2, 1, 600), generator.random(600) < 0.5
-    outcome[arm] += 0.5
-    found = ab.trajectory_by_users(outcome, arm, [100, 350, 600], tau=0.3)
-    assert found.value_L[1] == pytest.approx(outcome[:350][arm[:350]].mean() - outcome[:350][~arm[:350]].mean())
+def test_a_trajectory_stops_where_its_p_value_falls_below_the_level_for_good():
+    generator, arms = np.random.default_rng(5), (0.7, 0.2)
+    seen = [generator.normal(mean, 1, 300) for mean in arms]
+    looks = [(ab.mean_of(seen[0][:users]), ab.mean_of(seen[1][:users])) for users in (50, 175, 300)]
+    found = ab.trajectory_of(looks, tau=0.3)
+    assert found.value_L[1] == pytest.approx(seen[0][:175].mean() - seen[1][:175].mean())
     assert (np.diff(found.p_value_L) <= 0).all() and (np.diff(found.low_L) >= 0).all()
     assert found.stopped_at is not None and found.p_value_L[found.stopped_at] < ab.ALPHA and found.is_consistent
-    if found.stopped_at:
-        assert found.p_value_L[found.stopped_at - 1] >= ab.ALPHA
+    assert not found.stopped_at or found.p_value_L[found.stopped_at - 1] >= ab.ALPHA
 
 
 def test_trajectory_by_period_counts_only_users_who_have_come_and_ends_at_the_whole_ratio():
@@ -84,9 +83,18 @@ def test_trajectory_by_period_counts_only_users_who_have_come_and_ends_at_the_wh
     shown = np.array([[1.0, 1.0, 2.0, 2.0, 0, 0], [1.0, 1.0, 1.0, 1.0, 2.0, 1.0]])
     arm = np.array([True, False, True, False, True, False])
     found = ab.trajectory_by_period(watch, shown, arm, tau=1.0)
-    assert found.value_L == pytest.approx([4 / 3 - 7 / 3, 15 / 7 - 17 / 6])
-    first = [ab.ratio_of(watch[0, [0, 2]], shown[0, [0, 2]]), ab.ratio_of(watch[0, [1, 3]], shown[0, [1, 3]])]
-    assert found.high_L[0] == pytest.approx(ab.trajectory_of([tuple(first)], 1.0).high_L[0])
+    assert found.value_L == pytest.approx([(4 / 3) / (7 / 3) - 1, (15 / 7) / (17 / 6) - 1])
+    ratios = [ab.ratio_of(watch[0, of], shown[0, of]) for of in ([0, 2], [1, 3])]
+    variance = sum(ratio.variance / ratio.value**2 for ratio in ratios)
+    known = ab.always_valid([math.log(ratios[0].value / ratios[1].value)], [variance], 1.0)
+    assert found.high_L[0] == pytest.approx(math.expm1(known.high_L[0]))
+    assert found.p_value_L[0] == pytest.approx(known.p_value_L[0])
+
+
+def test_a_look_at_an_arm_that_watched_nothing_is_an_error():
+    nothing = np.array([[1.0, 0.0, 1.0, 0.0]])
+    with pytest.raises(ValueError, match=r"an arm's ratio is 0\.0 at a look"):
+        ab.trajectory_by_period(nothing, np.ones((1, 4)), np.array([True, False, True, False]), tau=1.0)
 
 
 def test_an_effect_that_turns_around_is_called_inconsistent():
