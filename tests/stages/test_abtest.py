@@ -15,10 +15,13 @@ from tests.helpers.feature_table import write_feature_table
 from tests.helpers.small_models import WINDOW, fit_trees, write_params
 from watchline.config import ConfigError
 from watchline.data.synthetic import SyntheticConfig
+from watchline.data.synthetic.law import Law
 from watchline.data.synthetic.population import draw_population
 from watchline.data.synthetic.source import build_law
-from watchline.data.tables import day_path, read_parquet, read_split, write_parquet
+from watchline.data.tables import day_path, days_on_disk, read_days, read_parquet, read_split, write_parquet
+from watchline.experiment.environments import OracleEnvironment
 from watchline.models import load_model
+from watchline.overview.verdict import DO_NOT_SHIP, overall
 from watchline.stages import abtest
 from watchline.stages.evaluate import predict
 
@@ -123,6 +126,29 @@ def test_the_treatments_lift_in_the_sweep_is_near_its_true_lift_in_the_test(fold
 def test_without_runs_there_is_no_sweep_and_the_test_is_the_same(folder):
     result, alone = run(folder), run(folder, sweep_runs=0)
     assert "sweep" not in alone and {**alone, "sweep": result["sweep"]} == result
+
+
+def test_a_treatment_damaged_on_purpose_is_reported_as_worse(folder):
+    """The control learned the law's means, the treatment learned them upside down; 1,500 sessions of 500 users."""
+    environment, features = OracleEnvironment(Law.load(folder / "data/ingest/law")), folder / "data/features"
+    write_feature_table(features, rows_per_day=1500, num_users=500)
+    write_feature_table(folder / "upside_down", rows_per_day=1, num_users=500)
+    for day in days_on_disk(features / "table"):
+        table = read_days(features / "table", [day])
+        mean_s = environment.answer(table).mean_s
+        for directory, label in ((features, mean_s), (folder / "upside_down", mean_s.max() - mean_s)):
+            labelled = table.with_columns(watch_time_s=pl.Series(label))
+            write_parquet(labelled, day_path(directory / "table", day))
+    fit_trees(features, folder / "models/lightgbm", num_rounds=40)
+    fit_trees(folder / "upside_down", folder / "models/damaged", num_rounds=40)
+    result = run(folder, treatment="damaged", requests=1500, candidates=16, sweep_runs=0)
+    assert result["environment"] == "oracle" and result["verdict"]["status"] == "fail"
+    assert result["verdict"]["text"].startswith("Do not ship damaged: -")
+    assert result["interval"]["low"] < result["true_lift"] < result["interval"]["high"] < 0
+    assert result["both_arms"]["interval"]["high"] < 0 and result["sequence"]["stopped_at"] is not None
+    assert overall({"validate": {"verdict": {"status": "pass", "text": ""}}, "abtest": result}).word == DO_NOT_SHIP
+    assert result["aa"]["interval"]["low"] < 0 < result["aa"]["interval"]["high"]
+    assert "Do not ship damaged" in (folder / "reports/abtest/index.html").read_text()
 
 
 def test_rows_that_evaluate_did_not_predict_are_named(folder):
