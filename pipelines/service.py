@@ -25,7 +25,7 @@ from pipelines.reports_server import REPORTS_URL, serve_reports
 
 CODE = Path(__file__).resolve().parent.parent
 POOL = "watchline"
-_READY_S = 120.0
+_READY_S = 240.0
 _POLL_S = 1.0
 _DEPLOY_TIMEOUT_S = 300.0
 
@@ -63,6 +63,7 @@ def up(root: Path, port: int, reports_port: int, say: Callable[[str], None] = pr
         reports = serve_reports(root / "reports", reports_port)
         service = Service(os.getpid(), f"http://{HOST}:{port}", f"http://{HOST}:{reports.server_address[1]}")
         environment = {
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",  # else runs and lines stay for ever
             **os.environ,
             REPORTS_URL: service.reports,
             "WATCHLINE_CODE": str(CODE),

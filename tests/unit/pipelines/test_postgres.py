@@ -27,6 +27,8 @@ def test_runs_are_kept_in_postgresql_over_a_restart_and_sqlite_is_not_used(tmp_p
             wait_until(lambda: running(project), 300, "the service")
             run = start(service.api, "run", settings={"target": "ingest"})
             ended = end_of(service.api, run)
+            vacuum = httpx.get(f"{service.api}/admin/settings").json()["server"]["services"]["db_vacuum"]
+            assert set(vacuum["enabled"]) == {"events", "flow_runs"}
             assert ended["state_type"] == "COMPLETED" and ended["name"].startswith("run-2024-03-01-default-")
         with serving(project, tmp_path / "second") as service:
             wait_until(lambda: running(project), 300, "the service again")

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -10,11 +12,12 @@ import pytest
 import yaml
 
 from pipelines.notifications import WEBHOOK_URL
+from pipelines.reports_server import REPORTS_URL
 from pipelines.service import running
 from pipelines.workspace import holder
 from tests.helpers.promotion_project import make_project
 from tests.helpers.running_flows import end_of, start, wait_until
-from tests.helpers.service import lives, serving
+from tests.helpers.service import ROOT, Serving, lives, serving
 from tests.helpers.webhook import webhook
 
 LAST_STAGE = {
@@ -22,6 +25,13 @@ LAST_STAGE = {
     "deps": ["reports/drift/metrics.json"],
     "always_changed": True,
 }
+BY_HAND = """
+import sys
+from pathlib import Path
+from pipelines.flow import run
+from pipelines.settings import RunSettings
+run(RunSettings(record="workspace"), Path(sys.argv[1]))
+"""
 
 
 @pytest.fixture
@@ -62,9 +72,16 @@ def test_failure_kill_drift_and_verdict_reach_a_webhook_and_a_dead_one_stops_not
 
             assert end_of(service.api, start(service.api, "promote", push=False))["state_type"] == "COMPLETED"
             told.wait(6, 60)
+            (project / "wait").touch()
+            with subprocess.Popen([sys.executable, "-c", BY_HAND, str(project)], env=environment_of(service)) as shell:
+                told.wait(7, 120)
+                shell.kill()
+            (project / "wait").unlink()
+            assert told.wait(8, 60)[-1]["reason"] == "Its process died."
+
             kinds = [(body["kind"], body["status"]) for body in told.bodies]
             expected = [("drift", "warn"), ("failure", "Failed"), ("drift", "warn"), ("failure", "Crashed")]
-            assert kinds == [*expected, ("drift", "warn"), ("gate", "pass")]
+            assert kinds == [*expected, ("drift", "warn"), ("gate", "pass"), *expected[2:]]
             of_failure, of_kill = told.bodies[1], told.bodies[3]
             assert of_failure["run"] == failed["name"] and of_kill["run"] == killed["name"]
             assert of_failure["reason"] == "StageError: stage last failed (dvc repro last: exit 255)"
@@ -88,6 +105,12 @@ def test_failure_kill_drift_and_verdict_reach_a_webhook_and_a_dead_one_stops_not
         assert httpx.post(f"{service.api}/automations/filter", json={}).json() == []
         blocks = httpx.post(f"{service.api}/block_documents/filter", json={}).json()
         assert "watchline" not in [block["name"] for block in blocks]
+
+
+def environment_of(service: Serving) -> dict[str, str]:
+    """What a shell's command has, that found the service."""
+    addresses = {"PREFECT_API_URL": service.api, REPORTS_URL: service.reports, "PYTHONPATH": str(ROOT)}
+    return {**os.environ, **addresses}
 
 
 def is_of(process: psutil.Process, project: Path) -> bool:
