@@ -20,6 +20,10 @@ LINE_FLOWS = {
 }
 
 
+class RefusedError(RuntimeError):
+    """The gate does not let a candidate through."""
+
+
 def configure_environment(root: Path, api_port: int | None = None) -> None:
     """Keep Prefect's state inside the project and off the network; must run before prefect is imported.
 
@@ -73,21 +77,21 @@ def main(argv: list[str] | None = None) -> int:
 
         print(f"composed {compose_params(ROOT, arguments.overrides).name} from conf/")
     elif arguments.command in LINE_FLOWS:
-        return _status(lambda: run_flow(arguments))
+        return _told(arguments.command, lambda: run_flow(arguments))
     elif arguments.command == "leaderboard":
         from pipelines.leaderboard import leaderboard
 
-        return _status(lambda: leaderboard(arguments.protocol, arguments.data, arguments.overrides))
+        return _told("leaderboard", lambda: leaderboard(arguments.protocol, arguments.data, arguments.overrides))
     elif arguments.command == "search":
         from pipelines.search import search as run_search
 
         chosen = arguments.protocol, arguments.data, arguments.models, arguments.overrides, arguments.keep
-        return _status(lambda: run_search(*chosen))
+        return _told("search", lambda: run_search(*chosen))
     elif arguments.command in ("promote", "rollback"):
         from pipelines import promote
 
         options = {key: value for key, value in vars(arguments).items() if key != "command"}
-        return _status(lambda: _passed(getattr(promote, arguments.command)(**options)))
+        return _told(arguments.command, lambda: _passed(getattr(promote, arguments.command)(**options)))
     elif arguments.command == "ui":
         from pipelines.service import up
 
@@ -144,7 +148,24 @@ def run_flow(arguments: argparse.Namespace) -> object:
 def _passed(verdict: object) -> None:
     """Raise for a verdict that is `fail`, so that scripts see it; a rollback gives a version."""
     if isinstance(verdict, dict) and verdict["status"] == "fail":
-        raise RuntimeError(verdict["text"])
+        raise RefusedError(verdict["text"])
+
+
+def _told(command: str, run: Callable[[], object]) -> int:
+    """`_status` of a flow whose failure people are told of; where the service runs, that tells it."""
+
+    def watched() -> None:
+        try:
+            run()
+        except RefusedError:  # a verdict, of which the gate has told
+            raise
+        except Exception as error:
+            from pipelines.notifications import tell_failure
+
+            tell_failure(command, error)
+            raise
+
+    return _status(watched)
 
 
 def _status(run: Callable[[], object]) -> int:

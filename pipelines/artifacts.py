@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from pipelines.record import Identity, lock_hashes
-from pipelines.reports_server import REPORTS_URL
+from pipelines.reports_server import reports_url
 from pipelines.stage import StageResult
 
 
@@ -59,11 +58,6 @@ def report_pages(root: Path, results: Sequence[StageResult]) -> dict[str, str]:
         for stage, folder in folders.items()
         if (root / "reports" / folder / "index.html").is_file()
     }
-
-
-def reports_url(root: Path) -> str:
-    """Where the folder reports/ is read from."""
-    return os.environ.get(REPORTS_URL) or (root / "reports").as_uri()
 
 
 def describe_run(identity: Identity, overrides: Sequence[str], pages: dict[str, str], outcome: Sequence[str]) -> str:

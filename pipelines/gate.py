@@ -15,7 +15,8 @@ def ask_gate(root: Path, name: str, push: bool) -> str:
     """
     from pipelines.promote import promote
 
-    verdict = promote(note=name, push=push, root=root)
+    gate = promote.with_options(name="gate", flow_run_name=f"gate of {name}")
+    verdict = gate(note=name, push=push, root=root)
     line = f"gate: **{verdict['status']}** {verdict['text']}"
     if push and "version" in verdict:
         try:

@@ -14,6 +14,7 @@ from pipelines.artifacts import publish
 from pipelines.dag import command_of, stages_in_order
 from pipelines.gate import ask_gate
 from pipelines.logs import log_to
+from pipelines.notifications import drift_alarm, tell
 from pipelines.params import compose_params
 from pipelines.process import run_lines
 from pipelines.push import PushError, push
@@ -57,6 +58,8 @@ def run_line(root: Path, plan: Plan, named: Callable[[str], None]) -> list[Stage
         try:
             for stage in stages_in_order(root, plan.stage):
                 results.append(run_stage(stage, root, plan.settings.timeout_of(stage)))
+                if stage == "drift" and (alarm := drift_alarm(root, identity.name)):
+                    tell(alarm)
             lines, refs = keep(root, plan, identity)
             outcome += lines
             if plan.settings.push and refs:

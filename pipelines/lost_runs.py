@@ -15,7 +15,7 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Scheduled
+from prefect.states import Crashed, Failed, Scheduled
 
 from pipelines.workspace import recover
 
@@ -46,13 +46,19 @@ class LostRuns:
                 run = client.read_flow_run(UUID(flow_run))
             except ObjectNotFound:
                 return True
-            is_lost = run.state is None or run.state.type in (StateType.CRASHED, StateType.RUNNING)
-            if not is_lost or run.deployment_id is None:  # it was cancelled, or someone's own command
+            runs_on = run.state is None or run.state.type == StateType.RUNNING
+            if not runs_on and run.state.type != StateType.CRASHED:  # it was cancelled
+                return True
+            if run.deployment_id is None:  # someone's own command, of which no worker says that it died
+                if runs_on:
+                    client.set_flow_run_state(run.id, Crashed(message="Its process died."), force=True)
                 return True
             if seconds < _SETTLED_S:
                 return False
             if run.run_count >= MAX_STARTS:
-                self.say(f"{run.name} died {run.run_count} times and is not started again")
+                message = f"Its process died {run.run_count} times; it is not started again."
+                self.say(f"{run.name}: {message}")
+                client.set_flow_run_state(run.id, Failed(message=message), force=True)
                 return True
             self.say(f"{run.name} died and is started again")
             state = Scheduled(name="AwaitingRetry", message="Its process died; stages that are done stay cached.")

@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 from prefect import flow, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.runtime import flow_run
 
 from pipelines import promotion
-from pipelines.artifacts import reports_url
+from pipelines.notifications import gate_verdict, tell
 from pipelines.promotion import Workspace, only_one
+from pipelines.reports_server import reports_url
 
 ROOT = Path(__file__).resolve().parent.parent
 STEP_TIMEOUT_S = 2 * 3600.0
@@ -50,6 +52,8 @@ def promote(
         elif verdict["status"] == "info" and commit and not dry_run:
             promotion.commit_registry(place, "Record what is in production")  # of a promotion that was cut off
     publish(verdict, root)
+    if not dry_run:
+        tell(gate_verdict(root, flow_run.name, verdict))
     return verdict
 
 

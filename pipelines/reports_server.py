@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-HOST = "127.0.0.1"
+from pipelines.ports import HOST
+
 # Variable with the address, which `make ui` sets; without a server, links open files.
 REPORTS_URL = "WATCHLINE_REPORTS_URL"
 
@@ -23,3 +25,8 @@ def serve_reports(reports: Path, port: int) -> ThreadingHTTPServer:
     server = ThreadingHTTPServer((HOST, port), functools.partial(_QuietHandler, directory=str(reports)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
+
+
+def reports_url(root: Path) -> str:
+    """Where the folder reports/ is read from."""
+    return os.environ.get(REPORTS_URL) or (root / "reports").as_uri()

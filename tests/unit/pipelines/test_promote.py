@@ -13,9 +13,11 @@ import yaml
 
 from pipelines import promotion
 from pipelines.__main__ import configure_environment
+from pipelines.notifications import WEBHOOK_URL
 from pipelines.promotion import PromotionError, Workspace, check_fresh, only_one, restore, roll_back, take_over
 from tests.helpers.promotion_project import make_project
 from tests.helpers.small_models import WINDOW, fit_trees
+from tests.helpers.webhook import webhook
 from watchline.data.tables import read_days
 from watchline.models import load_model
 from watchline.registry import find, load, read_history
@@ -53,13 +55,16 @@ def predictions(model, project: Path) -> np.ndarray:
     return model.predict(read_days(project / "data/features/table", WINDOW.split_days("eval")), ["mean"])["mean"]
 
 
-def test_a_candidate_that_passes_becomes_production_and_git_stays_clean(project, prefect_api):
+def test_a_candidate_that_passes_becomes_production_and_git_stays_clean(project, prefect_api, monkeypatch):
     from pipelines.promote import promote
 
     (project / "conf/promote.yaml").write_text((project / "conf/promote.yaml").read_text() + "# mine\n")
     git(project, "add", "conf/promote.yaml")
-    verdict = promote(root=project, note="the first one")
+    with webhook() as told:
+        monkeypatch.setenv(WEBHOOK_URL, told.url)
+        verdict = promote(root=project, note="the first one")
     assert (verdict["status"], verdict["version"]) == ("pass", 1), verdict["checks"]
+    assert [(body["kind"], body["status"], body["version"]) for body in told.bodies] == [("gate", "pass", 1)]
     expected = predictions(load_model(project / "models/gr_finetuned"), project)
     assert np.array_equal(predictions(load("production", project / "registry"), project), expected)
     committed = git(project, "show", "--name-only", "--format=%s", "HEAD").split()

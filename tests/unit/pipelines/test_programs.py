@@ -1,0 +1,143 @@
+"""The service's programs and ports: restarts, logs, what a killed service leaves, a port that is taken."""
+
+import http.server
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines import programs as module
+from pipelines.ports import PortTakenError, listens, require_free
+from pipelines.programs import Programs, end_leftovers
+from pipelines.service import down, up
+from tests.helpers.service import free_port, lives
+
+WAITING = [sys.executable, "-c", "import time; time.sleep(600)", "like prefect"]
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def programs(tmp_path: Path, said: list[str]):
+    programs = Programs(tmp_path, {}, said.append)
+    yield programs
+    programs.stop()
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_program_that_dies_at_once_is_started_less_and_less_often(
+    programs: Programs, tmp_path: Path, said: list[str]
+):
+    programs.start("worker", ["sh", "-c", "echo started; exit 3"])
+    deadline = time.monotonic() + 1.6
+    while time.monotonic() < deadline:
+        programs.look()
+        time.sleep(0.02)
+    assert (tmp_path / "worker.log").read_text() == "started\n" * 2
+    log = tmp_path / "worker.log"
+    assert said == [f"worker ended with status 3; starting it again in {pause} s ({log})" for pause in (1, 2)]
+    with pytest.raises(RuntimeError, match=r"worker ended with status 3:\nstarted"):
+        programs.check()
+
+
+def test_a_program_that_ran_for_a_while_is_started_again_at_once(programs: Programs, monkeypatch, said: list[str]):
+    programs.start("server", WAITING)
+    first = programs.programs["server"].process
+    monkeypatch.setattr(module, "_STEADY_S", 0.0)
+    first.kill()
+    first.wait()
+    programs.look()
+    assert programs.programs["server"].process.pid != first.pid and "starting it again (" in said[0]
+
+
+def test_a_long_log_is_put_aside_while_its_program_goes_on_writing(programs: Programs, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_LOG_BYTES", 1000)
+    programs.start(
+        "server", ["sh", "-c", f"printf '%02000d' 1; until [ -e {tmp_path}/go ]; do sleep 0.02; done; echo end"]
+    )
+    log = tmp_path / "server.log"
+    until(lambda: log.stat().st_size == 2000)
+    programs.look()
+    (tmp_path / "go").touch()
+    until(lambda: log.stat().st_size)
+    assert log.read_text() == "end\n" and len((tmp_path / "server.log.old").read_text()) == 2000
+
+
+def test_what_a_killed_service_left_is_ended_and_another_ones_is_not(
+    programs: Programs, tmp_path: Path, said: list[str]
+):
+    programs.start("server", WAITING)
+    left = psutil.Process(programs.programs["server"].process.pid)
+    until(lambda: "like prefect" in left.cmdline())
+    (tmp_path / "other").mkdir()
+    assert not end_leftovers(tmp_path / "other", said.append) and lives(left)
+    assert end_leftovers(tmp_path, said.append) and not lives(left)
+    assert said == [f"ending process {left.pid}, which an earlier service left running"]
+
+
+def test_ui_down_ends_what_a_killed_service_left(tmp_path: Path, said: list[str]):
+    folder = tmp_path / ".prefect/service"
+    assert not down(tmp_path, say=said.append)
+    folder.mkdir(parents=True)
+    (folder / "lock").write_text("{}")
+    programs = Programs(folder, {}, said.append)
+    programs.start("server", WAITING)
+    until(lambda: "like prefect" in psutil.Process(programs.programs["server"].process.pid).cmdline())
+    assert down(tmp_path, say=said.append) and not down(tmp_path, say=said.append)
+    assert programs.programs["server"].process.wait(5) is not None
+
+
+def test_a_foreign_server_on_the_port_is_named_and_gets_no_deployments(tmp_path: Path, said: list[str]):
+    asked = []
+
+    class Healthy(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Healthy) as foreign:
+        threading.Thread(target=foreign.serve_forever, args=(0.05,), daemon=True).start()
+        port = foreign.server_address[1]
+        message = (
+            rf"(?s)the Prefect server cannot listen on 127.0.0.1:{port} \(process \d+, `.*make ui PORT={port + 100}"
+        )
+        with pytest.raises(PortTakenError, match=message):
+            up(tmp_path, port, 0, said.append)
+        with pytest.raises(PortTakenError, match=rf"the report server .*:{port} .*make ui REPORTS_PORT="):
+            up(tmp_path, free_port(), port, said.append)
+        foreign.shutdown()
+    assert not asked and not said
+    require_free(port, "the Prefect server", "PORT")
+
+
+def test_a_port_that_another_program_took_meanwhile_stops_the_restart(programs: Programs, monkeypatch):
+    port = free_port()
+    listening = [
+        sys.executable,
+        "-c",
+        f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); time.sleep(600)",
+    ]
+    programs.start("server", listening, partial(require_free, port, "the Prefect server", "PORT"))
+    until(lambda: programs.listens("server", port))
+    server = programs.programs["server"].process
+    server.kill()
+    server.wait()
+    monkeypatch.setattr(module, "_STEADY_S", 0.0)
+    with socket.create_server(("127.0.0.1", port)):
+        assert not listens(server.pid, port)
+        with pytest.raises(PortTakenError):
+            programs.look()

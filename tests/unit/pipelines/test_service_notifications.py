@@ -1,0 +1,121 @@
+"""Notifications of a running service: its server posts them, for a flow that was killed too."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from pipelines.notifications import WEBHOOK_URL
+from pipelines.reports_server import REPORTS_URL
+from pipelines.service import running
+from pipelines.workspace import holder
+from tests.helpers.promotion_project import make_project
+from tests.helpers.running_flows import end_of, start, wait_until
+from tests.helpers.service import ROOT, Serving, lives, serving
+from tests.helpers.webhook import webhook
+
+LAST_STAGE = {
+    "cmd": "while [ -e wait ]; do sleep 0.1; done; [ ! -e broken ]",
+    "deps": ["reports/drift/metrics.json"],
+    "always_changed": True,
+}
+BY_HAND = """
+import sys
+from pathlib import Path
+from pipelines.flow import run
+from pipelines.settings import RunSettings
+run(RunSettings(record="workspace"), Path(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project whose line drifted, and whose last stage waits or fails when it is told to."""
+    root = make_project(tmp_path / "project", tmp_path / "remote")
+    (root / "conf/config.yaml").write_text((root / "params.yaml").read_text())
+    stages = yaml.safe_load((root / "dvc.yaml").read_text())
+    stages["stages"]["last"] = LAST_STAGE
+    (root / "dvc.yaml").write_text(yaml.safe_dump(stages))
+    drift = root / "made/reports/drift/metrics.json"
+    drift.write_text(drift.read_text().replace('"pass"', '"warn"'))
+    return root
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1200)
+def test_failure_kill_drift_and_verdict_reach_a_webhook_and_a_dead_one_stops_nothing(project, tmp_path, monkeypatch):
+    line = {"settings": {"record": "workspace"}}
+    with webhook() as told:
+        monkeypatch.setenv(WEBHOOK_URL, told.url)
+        with serving(project, tmp_path / "log") as service:
+            wait_until(lambda: running(project), 240, "the service")
+            (project / "broken").touch()
+            failed = end_of(service.api, start(service.api, "run", **line))
+            (project / "broken").unlink()
+            told.wait(2, 60)
+
+            (project / "wait").touch()
+            run = start(service.api, "run", **line)
+            flow = wait_until(lambda: holder(project), 120, "the run to hold the workspace")
+            told.wait(3, 120)
+            os.kill(flow.pid, signal.SIGKILL)
+            killed = end_of(service.api, run, ("CRASHED",))
+            (project / "wait").unlink()
+            end_of(service.api, run, ("COMPLETED",))
+            told.wait(5, 60)
+
+            assert end_of(service.api, start(service.api, "promote", push=False))["state_type"] == "COMPLETED"
+            told.wait(6, 60)
+            (project / "wait").touch()
+            with subprocess.Popen([sys.executable, "-c", BY_HAND, str(project)], env=environment_of(service)) as shell:
+                told.wait(7, 120)
+                shell.kill()
+            (project / "wait").unlink()
+            assert told.wait(8, 60)[-1]["reason"] == "Its process died."
+
+            kinds = [(body["kind"], body["status"]) for body in told.bodies]
+            expected = [("drift", "warn"), ("failure", "Failed"), ("drift", "warn"), ("failure", "Crashed")]
+            assert kinds == [*expected, ("drift", "warn"), ("gate", "pass"), *expected[2:]]
+            of_failure, of_kill = told.bodies[1], told.bodies[3]
+            assert of_failure["run"] == failed["name"] and of_kill["run"] == killed["name"]
+            assert of_failure["reason"] == "StageError: stage last failed (dvc repro last: exit 255)"
+            assert of_failure["page"] == f"{service.ui}/runs/flow-run/{failed['id']}"
+            assert told.bodies[0]["page"] == f"{service.reports}/drift/index.html"
+            assert all(body["text"].startswith(f"{body['run']}: ") for body in told.bodies)
+            for log in (project / ".prefect/service").glob("*.log"):
+                assert "/secret" not in log.read_text()
+
+            told.close()
+            assert end_of(service.api, start(service.api, "run", **line))["state_type"] == "COMPLETED"
+            service.process.kill()
+            service.process.wait()
+            left = [each for each in psutil.process_iter() if is_of(each, project)]
+            assert len(left) >= 2
+    monkeypatch.delenv(WEBHOOK_URL)
+    with serving(project, tmp_path / "second") as service:
+        wait_until(lambda: running(project), 240, "the second service")
+        assert (tmp_path / "second").read_text().count("which an earlier service left running") == 2
+        assert not any(lives(each) for each in left)
+        assert httpx.post(f"{service.api}/automations/filter", json={}).json() == []
+        blocks = httpx.post(f"{service.api}/block_documents/filter", json={}).json()
+        assert "watchline" not in [block["name"] for block in blocks]
+
+
+def environment_of(service: Serving) -> dict[str, str]:
+    """What a shell's command has, that found the service."""
+    addresses = {"PREFECT_API_URL": service.api, REPORTS_URL: service.reports, "PYTHONPATH": str(ROOT)}
+    return {**os.environ, **addresses}
+
+
+def is_of(process: psutil.Process, project: Path) -> bool:
+    """Whether a process is a server or worker of the project's service."""
+    try:
+        return process.environ().get("WATCHLINE_SERVICE") == str(project / ".prefect/service") and lives(process)
+    except psutil.Error:
+        return False
