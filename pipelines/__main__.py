@@ -32,6 +32,7 @@ def configure_environment(root: Path, api_port: int | None = None) -> None:
     os.environ.setdefault("PREFECT_HOME", str(root / ".prefect"))
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "240")  # 20 is short on a busy machine
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     if api_port is not None:
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{api_port}/api"

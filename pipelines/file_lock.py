@@ -1,9 +1,39 @@
-"""A lock that goes with its process: nobody has to clean up after a kill."""
+"""A lock that goes with its process, and who holds it: nobody has to clean up after a kill."""
 
 from __future__ import annotations
 
 import fcntl
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import IO, Any
+
+_POLL_S = 2.0
+
+
+class WorkspaceHeldError(RuntimeError):
+    """Another run holds this workspace or its experiment queue; the message says which."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock; it stands in the lock's file."""
+
+    run: str  # name of the flow run
+    pid: int
+    started: str  # UTC, for people: nothing is decided by it
+    flow_run: str = ""  # its id in Prefect
+
+    @classmethod
+    def here(cls, run: str, flow_run: str = "") -> Holder:
+        """This process, from now on."""
+        return cls(run, os.getpid(), datetime.now(UTC).isoformat(timespec="seconds"), flow_run)
+
+    def __str__(self) -> str:
+        return f"{self.run} (process {self.pid}, since {self.started})"
 
 
 def try_lock(file: IO[Any]) -> bool:
@@ -13,3 +43,38 @@ def try_lock(file: IO[Any]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def wait_for(file: IO[str], what: str, wait_s: float, say: Callable[[str], None]) -> None:
+    """Lock the open file; waits up to `wait_s` for another holder of `what`, saying which.
+
+    Raises WorkspaceHeldError.
+    """
+    deadline, told = time.monotonic() + wait_s, None
+    while not try_lock(file):
+        other = read_holder(file)
+        if time.monotonic() >= deadline:
+            raise WorkspaceHeldError(
+                f"{what} is held by {other or 'a run that just began'}; waited {wait_s:.0f} s. "
+                "Wait for it or cancel it, then start this one again"
+            )
+        if other is not None and other != told:
+            say(f"waiting for {other}, which holds {what}")
+            told = other
+        time.sleep(min(_POLL_S, max(0.05, deadline - time.monotonic())))
+
+
+def read_holder(file: IO[str]) -> Holder | None:
+    """Who wrote the file last; None where nobody did."""
+    file.seek(0)
+    try:
+        return Holder(**json.loads(file.read()))
+    except (ValueError, TypeError):  # between its lock and its name, or cut off by a full disk
+        return None
+
+
+def write_holder(file: IO[str], holder: Holder) -> None:
+    """Make `holder` what others read."""
+    file.truncate(0)
+    file.write(json.dumps(asdict(holder)))
+    file.flush()

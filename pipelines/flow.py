@@ -4,6 +4,7 @@ dvc.yaml stays the only DAG: a flow walks its stages in order, each a task. No p
 this file by its path and reads the types of the flows' parameters.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import date, timedelta
@@ -16,11 +17,15 @@ from prefect.runtime import flow_run
 from pipelines.experiments import finished
 from pipelines.line import Plan, identity_of, name_flow_run, newest_day, run_line, window_end
 from pipelines.params import compose_params
+from pipelines.push import PushError, push_records
 from pipelines.settings import BackfillSettings, DailySettings, RunSettings, Settings
 from pipelines.stage import StageResult
 from pipelines.workspace import hold
 
 ROOT = Path(__file__).resolve().parent.parent
+# What became of a day of a backfill.
+RAN, RECORDED, NOT_PUSHED = "ran", "recorded before", "ran, not on the remote"
+PUSHED, NOT_REACHED = "ran, pushed at the end", "not recorded"
 
 
 @flow(name="run", log_prints=True)
@@ -59,6 +64,9 @@ def one_day(settings: BackfillSettings, day: date, root: Path) -> list[StageResu
 def backfill(settings: BackfillSettings = BackfillSettings(), root: Path = ROOT) -> dict[str, str]:  # noqa: B008
     """Run a range of days in order. Days that are recorded are skipped, so that a repeat goes on where one ended.
 
+    A remote that does not take a day does not stop the others: they are recorded here, and everything that the remotes
+    lack is pushed at the end. Raises StageError of the first stage that fails, PushError when copies are still missing.
+
     Args:
         settings: the range, overrides, and where the results go
         root: project folder
@@ -68,15 +76,30 @@ def backfill(settings: BackfillSettings = BackfillSettings(), root: Path = ROOT)
         name = f"backfill-{days[0]}-to-{days[-1]}-{settings.experiment}"
         named(name)
         name_flow_run(name)
-        results = {}
-        for day in days:
-            results[str(day)] = "recorded before" if not settings.redo and is_recorded(root, settings, day) else "ran"
-            print(f"{day}: {results[str(day)]}")
-            if results[str(day)] == "ran":
-                one_day(settings, day, root)
-        table = [{"window ends": day, "result": result} for day, result in results.items()]
-        create_table_artifact(key="days", table=table, description=name)
+        results = dict.fromkeys(map(str, days), NOT_REACHED)
+        try:
+            for day in days:
+                results[str(day)] = fill(settings, day, root, may_push=NOT_PUSHED not in results.values())
+                print(f"{day}: {results[str(day)]}")
+            if settings.push and set(results.values()) != {RAN}:
+                push_records(root, [name_of(root, settings, day) for day in days], settings.branch_or_none)
+                results = {day: PUSHED if result == NOT_PUSHED else result for day, result in results.items()}
+        finally:
+            table = [{"window ends": day, "result": result} for day, result in results.items()]
+            create_table_artifact(key="days", table=table, description=name)
+            print(f"{name}: " + ", ".join(f"{count} {result}" for result, count in Counter(results.values()).items()))
     return results
+
+
+def fill(settings: BackfillSettings, day: date, root: Path, may_push: bool) -> str:
+    """One day of a backfill unless it is recorded; what became of it. `may_push`: the remotes took what came before."""
+    if not settings.redo and is_recorded(root, settings, day):
+        return RECORDED
+    try:
+        one_day(settings.model_copy(update={"push": settings.push and may_push}), day, root)
+    except PushError:  # the flow of the day says why; the record is safe here
+        return NOT_PUSHED
+    return RAN if may_push or not settings.push else NOT_PUSHED
 
 
 def held(root: Path, kind: str, settings: Settings) -> AbstractContextManager[Callable[[str], None]]:
@@ -101,6 +124,11 @@ def days_of(root: Path, settings: BackfillSettings) -> list[date]:
 
 def is_recorded(root: Path, settings: DailySettings, day: date) -> bool:
     """Whether there is a result of that day with the present code and parameters."""
+    return name_of(root, settings, day) in finished(root)
+
+
+def name_of(root: Path, settings: DailySettings, day: date) -> str:
+    """Name of the day's run with the present code and parameters."""
     plan = plan_of(settings, day)
     params = compose_params(root, plan.overrides, root / "runs/workspace/params.yaml")
-    return identity_of(root, plan, params).name in finished(root)
+    return identity_of(root, plan, params).name

@@ -10,20 +10,23 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from prefect import flow, task
 from prefect.artifacts import create_link_artifact
+from prefect.runtime import flow_run
 
 from pipelines.collect import collect
 from pipelines.experiments import clear_dead, enqueue, finished, last_lines, run_queue
-from pipelines.leaderboard_config import plan_of, read_config
+from pipelines.leaderboard_config import LeaderboardConfig, plan_of, read_config
 from pipelines.leaderboard_runs import Experiment, experiments
 from pipelines.process import run_lines
+from pipelines.workspace import hold, hold_experiments
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS_VARIABLE = "WATCHLINE_RUNS"  # where queued copies of the project keep checkpoints and timings
 TARGET = "evaluate"  # what a run goes up to: the A/B test and drift say nothing here
-TIMEOUT_S = 48 * 3600.0
+TIMEOUT_S, WAIT_S = 48 * 3600.0, 6 * 3600.0
 
 
 class LeaderboardError(RuntimeError):
@@ -37,6 +40,7 @@ def leaderboard(
     overrides: list[str] | None = None,
     root: Path = ROOT,
     timeout_s: float = TIMEOUT_S,
+    wait_s: float = WAIT_S,
 ) -> Path:
     """Run what is missing of a protocol, collect it, and write reports/leaderboard; returns the page.
 
@@ -46,6 +50,7 @@ def leaderboard(
         overrides: more Hydra overrides, for example train.gr.epochs=1
         root: project folder
         timeout_s: limit for all runs together, seconds
+        wait_s: how long to wait for another leaderboard or search, and for the workspace, seconds
     """
     os.environ.setdefault(RUNS_VARIABLE, str(root / "runs"))
     config = read_config(root)
@@ -53,8 +58,17 @@ def leaderboard(
     if name == "generated":
         print("no data given: the leaderboard is of generated data (make leaderboard DATA=PATH for a real log)")
     plan = plan_of(root, config, name, list(overrides or []))
+    with hold_experiments(root, f"leaderboard {flow_run.name}", wait_s, print, str(flow_run.id)):
+        return run_protocol(root, config, plan, data, timeout_s, wait_s)
+
+
+def run_protocol(
+    root: Path, config: LeaderboardConfig, plan: dict[str, Any], data: str | None, timeout_s: float, wait_s: float
+) -> Path:
+    """The runs of `plan` that are missing, and the page of all; raises LeaderboardError for those that failed."""
+    name = plan["protocol"]
     wanted = experiments(root, config, plan, data)
-    run_missing(root, wanted, timeout_s)
+    run_missing(root, wanted, timeout_s, wait_s)
     folder = root / "runs/leaderboard" / name
     plan["failures"] = gather(root, folder, wanted, config.models)
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +82,7 @@ def leaderboard(
 
 
 @task(persist_result=False)
-def run_missing(root: Path, wanted: list[Experiment], timeout_s: float) -> None:
+def run_missing(root: Path, wanted: list[Experiment], timeout_s: float, wait_s: float) -> None:
     """Queue the experiments that have not succeeded and run the queue to its end."""
     done = finished(root)
     missing = [each for each in wanted if each.name not in done]
@@ -76,8 +90,10 @@ def run_missing(root: Path, wanted: list[Experiment], timeout_s: float) -> None:
     if not missing:
         return
     clear_dead(root)
-    for each in missing:
-        enqueue(root, each.name, each.overrides, TARGET)
+    # Only now the workspace: queueing stashes params.yaml as composed, while the runs have copies of the project.
+    with hold(root, f"leaderboard {flow_run.name}", wait_s, print):
+        for each in missing:
+            enqueue(root, each.name, each.overrides, TARGET)
     run_queue(root, print, timeout_s)
 
 

@@ -17,14 +17,14 @@ from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed, Failed, Scheduled
 
-from pipelines.workspace import recover
+from pipelines.workspace import lost_experiments, recover
 
 MAX_STARTS = 3
 _SETTLED_S = 30.0  # a worker says Crashed when the process ends and once more when it clears up, seconds later
 
 
 class LostRuns:
-    """Looks for a holder of the workspace `root` that died, and for what became of its flow run."""
+    """Looks for a holder of the workspace `root`, or of its queue, that died, and what became of its flow run."""
 
     def __init__(self, root: Path, say: Callable[[str], None]) -> None:
         self.root, self.say = root, say
@@ -32,9 +32,9 @@ class LostRuns:
 
     def look(self) -> None:
         """One look; cheap where nothing is lost."""
-        dead = recover(self.root, self.say)
-        if dead is not None and dead.flow_run:
-            self.found[dead.flow_run] = time.monotonic()
+        for dead in (recover(self.root, self.say), lost_experiments(self.root)):
+            if dead is not None and dead.flow_run:
+                self.found[dead.flow_run] = time.monotonic()
         for flow_run, since in list(self.found.items()):
             if self._settled(flow_run, time.monotonic() - since):
                 del self.found[flow_run]

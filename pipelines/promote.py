@@ -44,7 +44,7 @@ def promote(
         timeout_s: limit for one step, seconds
     """
     place = Workspace(root, print, timeout_s)
-    with only_one(root):
+    with only_one(root, f"promote {flow_run.name}", print, str(flow_run.id)):
         compare(place, candidate, against)
         verdict = judge(place)
         if verdict["status"] == "pass" and not dry_run:
@@ -67,7 +67,7 @@ def rollback(note: str = "", commit: bool = True, root: Path = ROOT, timeout_s: 
         root: project folder
         timeout_s: limit for one step, seconds
     """
-    with only_one(root):
+    with only_one(root, f"rollback {flow_run.name}", print):  # never started again: that would go one further back
         version = promotion.roll_back(Workspace(root, print, timeout_s), note, commit)
     create_link_artifact(key="registry", link=f"{reports_url(root)}/promote/history/index.html", link_text="History")
     return version

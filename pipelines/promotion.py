@@ -23,7 +23,7 @@ import yaml
 from pipelines.file_lock import try_lock
 from pipelines.process import run_lines
 from pipelines.stage import BUSY
-from pipelines.workspace import holder
+from pipelines.workspace import hold, holder
 
 REGISTRY, COMPARISON, REPORT = "registry", "runs/promote", "reports/promote"
 JUDGED_BY = "drift"  # the last stage that the gate reads; everything before it is up to date when it is
@@ -76,17 +76,17 @@ class Workspace:
 
 
 @contextlib.contextmanager
-def only_one(root: Path) -> Iterator[None]:
-    """One promotion or rollback at a time in a workspace; raises PromotionError for a second. Dies with its process.
+def only_one(root: Path, run: str, say: Callable[[str], None], flow_run: str = "") -> Iterator[None]:
+    """The workspace for one promotion or rollback, without waiting; where this process runs the line, it has it.
 
-    Nor while another process runs the line here: its files are not whole.
+    Raises WorkspaceHeldError while another process runs the line here, whose files are not whole, or judges;
+    PromotionError for a second promotion of this process.
     """
     other = holder(root)
-    if other is not None and other.pid != os.getpid():
-        raise PromotionError(f"the workspace is held by {other}; wait for it or cancel it, then start this one again")
-    path = root / "runs/promote.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with contextlib.ExitStack() as stack:
+        if other is None or other.pid != os.getpid():
+            stack.enter_context(hold(root, run, 0.0, say, flow_run=flow_run))
+        file = stack.enter_context((root / "runs/promote.lock").open("w"))
         if not try_lock(file):
             raise PromotionError(f"another promotion or rollback runs in {root}; wait for it, or stop it")
         yield

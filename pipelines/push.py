@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import task
 
+from pipelines.experiments import finished
 from pipelines.git_command import git
 from pipelines.process import run_lines
 
 GIT_REMOTE = "origin"
 REGISTRY_BRANCH = "watchline-registry"
+_PUSH_COMMITS = Path(__file__).with_name("push_commits.py")
 _TIMEOUT_S = 6 * 3600.0
 
 
@@ -31,15 +34,36 @@ def push(root: Path, stages: Sequence[str], refs: Sequence[str]) -> list[str]:
         if done.returncode:
             raise PushError(_complaint(f"DVC remote {remote}", "dvc push --run-cache", done.lines))
         reached.append(f"DVC remote {remote}")
-    # An experiment of a name is replaced by the next of that name; a branch may hold another machine's results.
-    forced = [f"{'+' * ref.startswith('refs/exps/')}{ref}:{ref}" for ref in refs]
-    return [*reached, *_push_git(root, forced)]
+    return [*reached, *_push_git(root, _refspecs(refs))]
+
+
+@task(task_run_name="push-records", retries=3, retry_delay_seconds=[10, 60, 300], persist_result=False)
+def push_records(root: Path, names: Sequence[str], branch: str | None) -> list[str]:
+    """Push what the remotes lack of the experiments `names`, of runs that are long over, and `branch`; returns remotes.
+
+    The workspace holds the outputs of one run at most: outputs come from DVC's cache. Raises PushError.
+    """
+    reached = []
+    if remote := dvc_remote(root):
+        command = [sys.executable, str(_PUSH_COMMITS), *(finished(root)[name] for name in names)]
+        done = run_lines(command, root, print, _TIMEOUT_S)
+        if done.returncode:
+            raise PushError(_complaint(f"DVC remote {remote}", "the same backfill once more", done.lines))
+        reached.append(f"DVC remote {remote}")
+    patterns = [f"refs/exps/*/*/{name}" for name in names]
+    refs = git(root, "for-each-ref", "--format=%(refname)", *patterns).split()
+    return [*reached, *_push_git(root, _refspecs([*refs, *([f"refs/heads/{branch}"] if branch else [])]))]
 
 
 @task(task_run_name="push-registry", retries=3, retry_delay_seconds=[10, 60, 300], persist_result=False)
 def push_registry(root: Path) -> list[str]:
     """Push HEAD, whose last commit is the gate's, to the branch REGISTRY_BRANCH of the git remote; raises PushError."""
     return _push_git(root, [f"HEAD:refs/heads/{REGISTRY_BRANCH}"])
+
+
+def _refspecs(refs: Sequence[str]) -> list[str]:
+    """An experiment of a name is replaced by the next of that name; a branch may hold another machine's results."""
+    return [f"{'+' * ref.startswith('refs/exps/')}{ref}:{ref}" for ref in refs]
 
 
 def _push_git(root: Path, refspecs: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 from prefect import flow, task
+from prefect.runtime import flow_run
 
 from pipelines.experiments import clear_dead, enqueue, finished, last_lines, run_queue
 from pipelines.leaderboard_config import read_config
@@ -18,9 +19,10 @@ from pipelines.leaderboard_runs import code_of, data_override, mark_of
 from pipelines.search_config import SearchConfig, read_search
 from pipelines.search_results import freeze, summarise
 from pipelines.search_trials import Bench, search_method
+from pipelines.workspace import hold, hold_experiments
 
 ROOT = Path(__file__).resolve().parent.parent
-TIMEOUT_S = 48 * 3600.0
+TIMEOUT_S, WAIT_S = 48 * 3600.0, 6 * 3600.0
 
 
 class SearchError(RuntimeError):
@@ -35,6 +37,7 @@ def search(
     overrides: list[str] | None = None,
     keep: bool = False,
     root: Path = ROOT,
+    wait_s: float = WAIT_S,
 ) -> Path:
     """Search the settings of each method, trials of conf/search.yaml each; returns the file of what was found.
 
@@ -45,6 +48,7 @@ def search(
         overrides: more Hydra overrides of every trial
         keep: freeze what was found in conf/searched.yaml and conf/experiment/PROTOCOL_searched.yaml
         root: project folder
+        wait_s: how long to wait for another search or leaderboard, and for the workspace, seconds
     """
     config, board = read_search(root), read_config(root)
     name = board.choose(protocol or (config.protocol if data else None), data is not None)
@@ -52,13 +56,16 @@ def search(
     spaces = config.model_dump(exclude={"trials", "timeout_s"})  # a larger budget goes on where a smaller one ended
     folder = root / "runs/search" / f"{name}-{mark_of([shared, spaces], data)}"
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
-    bench = Bench(root, folder, features_of(root, folder, shared), shared, commit.stdout.strip())
-    for method in models or config.all_methods:
-        search_one(bench, config, method)
     found = folder / "searched.yaml"
-    found.write_text(yaml.safe_dump(summarise(bench, config, name), sort_keys=False), encoding="utf-8")
-    if keep:
-        print(f"frozen as {freeze(root, found).relative_to(root)}: commit it, and conf/searched.yaml")
+    with hold_experiments(root, f"search {flow_run.name}", wait_s, print, str(flow_run.id)):
+        bench = Bench(root, folder, features_of(root, folder, shared, wait_s), shared, commit.stdout.strip())
+        for method in models or config.all_methods:
+            search_one(bench, config, method)
+        found.write_text(yaml.safe_dump(summarise(bench, config, name), sort_keys=False), encoding="utf-8")
+        if keep:
+            with hold(root, f"search {flow_run.name}", wait_s, print):  # a run must not see conf/ change
+                frozen = freeze(root, found)
+            print(f"frozen as {frozen.relative_to(root)}: commit it, and conf/searched.yaml")
     return found
 
 
@@ -69,7 +76,7 @@ def search_one(bench: Bench, config: SearchConfig, method: str) -> None:
 
 
 @task(persist_result=False)
-def features_of(root: Path, folder: Path, overrides: list[str]) -> Path:
+def features_of(root: Path, folder: Path, overrides: list[str], wait_s: float) -> Path:
     """The protocol's feature tables, made by a DVC experiment and brought into `folder`; raises SearchError."""
     features = folder / f"features-{mark_of([code_of(root)], None)}"
     if features.is_dir():
@@ -77,7 +84,8 @@ def features_of(root: Path, folder: Path, overrides: list[str]) -> Path:
     name = f"search-{folder.name}-{features.name}"
     if name not in finished(root):
         clear_dead(root)
-        enqueue(root, name, overrides, "features")
+        with hold(root, f"search {flow_run.name}", wait_s, print):
+            enqueue(root, name, overrides, "features")
         run_queue(root, print, TIMEOUT_S)
     commit = finished(root).get(name)
     if commit is None:

@@ -49,6 +49,11 @@ class Settings(BaseModel):
         return self.timeouts_s.get(stage.split("@")[0], self.stage_timeout_s)
 
     @property
+    def branch_or_none(self) -> str | None:
+        """The branch that results go to; None where they go to none."""
+        return self.branch if self.record == "branch" else None
+
+    @property
     def all_overrides(self) -> list[str]:
         """The experiment's override, then the others."""
         named = [] if self.experiment == NO_EXPERIMENT else [f"experiment={self.experiment}"]

@@ -8,42 +8,23 @@ what the dead run left running (every command of a run has its mark in the envir
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
-from pipelines.file_lock import try_lock
+from pipelines.file_lock import Holder, read_holder, try_lock, wait_for, write_holder
 from pipelines.git_command import git
 from pipelines.process import stop_tree
 
 RUN_MARK = "WATCHLINE_RUN"  # in the environment of every command of a run
 TRACKED = ("params.yaml", "dvc.lock")
-_POLL_S = 2.0
 _INDEX = "index.txt"
-
-
-class WorkspaceHeldError(RuntimeError):
-    """Another run holds this workspace; the message says which."""
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who holds a workspace."""
-
-    run: str  # name of the flow run
-    pid: int
-    started: str  # UTC, for people: nothing is decided by it
-    flow_run: str = ""  # its id in Prefect
-
-    def __str__(self) -> str:
-        return f"{self.run} (process {self.pid}, since {self.started})"
+# Runs of DVC's experiment queue, which is one for the workspace; the line's own runs go on meanwhile.
+_EXPERIMENTS = "runs/workspace/experiments.lock"
 
 
 @contextlib.contextmanager
@@ -58,14 +39,12 @@ def hold(
     folder = root / "runs/workspace"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as file:
-        _wait_for(file, wait_s, say)
+        wait_for(file, "the workspace", wait_s, say)
         _recover(root, folder, file, say)
-        started = datetime.now(UTC).isoformat(timespec="seconds")
+        me = Holder.here(run, flow_run)
 
         def name(run: str) -> None:
-            file.truncate(0)
-            file.write(json.dumps(asdict(Holder(run, os.getpid(), started, flow_run))))
-            file.flush()
+            write_holder(file, replace(me, run=run))
 
         name(run)
         _keep_aside(root, folder / "before")
@@ -89,7 +68,39 @@ def holder(root: Path) -> Holder | None:
     with path.open("r+") as file:
         if try_lock(file):
             return None
-        return _read_holder(file)
+        return read_holder(file)
+
+
+@contextlib.contextmanager
+def hold_experiments(
+    root: Path, run: str, wait_s: float, say: Callable[[str], None], flow_run: str = ""
+) -> Iterator[None]:
+    """Hold the experiment queue of `root` and the folders of its results, as `hold` does with the workspace."""
+    path = root / _EXPERIMENTS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        wait_for(file, "the experiment queue", wait_s, say)
+        write_holder(file, Holder.here(run, flow_run))
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def lost_experiments(root: Path) -> Holder | None:
+    """The holder of the experiment queue that died, told once; None where there is none.
+
+    What it left running goes on: the next run finds what the queue's worker finished.
+    """
+    path = root / _EXPERIMENTS
+    if not path.is_file():
+        return None
+    with path.open("r+") as file:
+        if not try_lock(file):
+            return None
+        dead = read_holder(file)
+        file.truncate(0)
+        return dead
 
 
 def recover(root: Path, say: Callable[[str], None]) -> Holder | None:
@@ -100,38 +111,15 @@ def recover(root: Path, say: Callable[[str], None]) -> Holder | None:
     with (folder / "lock").open("r+") as file:
         if not try_lock(file):
             return None
-        dead = _read_holder(file)
+        dead = read_holder(file)
         _recover(root, folder, file, say)
         file.truncate(0)
         return dead
 
 
-def _wait_for(file, wait_s: float, say: Callable[[str], None]) -> None:  # type: ignore[no-untyped-def]
-    deadline, told = time.monotonic() + wait_s, None
-    while not try_lock(file):
-        other = _read_holder(file)
-        if time.monotonic() >= deadline:
-            raise WorkspaceHeldError(
-                f"the workspace is held by {other or 'a run that just began'}; waited {wait_s:.0f} s. "
-                "Wait for it or cancel it, then start this one again"
-            )
-        if other is not None and other != told:
-            say(f"waiting for {other}, which holds the workspace")
-            told = other
-        time.sleep(min(_POLL_S, max(0.05, deadline - time.monotonic())))
-
-
-def _read_holder(file) -> Holder | None:  # type: ignore[no-untyped-def]
-    file.seek(0)
-    try:
-        return Holder(**json.loads(file.read()))
-    except (ValueError, TypeError):  # between its lock and its name, or cut off by a full disk
-        return None
-
-
 def _recover(root: Path, folder: Path, file, say: Callable[[str], None]) -> None:  # type: ignore[no-untyped-def]
     """End what a dead holder left running, and put back what it had kept aside."""
-    dead = _read_holder(file)
+    dead = read_holder(file)
     if dead is not None:
         say(f"{dead} ended without giving the workspace back")
         for process in _marked(_mark(dead.pid, folder)):

@@ -83,11 +83,12 @@ def read_history(registry: Path) -> list[Entry]:
     return entries
 
 
-def append(registry: Path, values: dict[str, Any], after: int) -> Entry:
-    """Add one event (`values`: an Entry but for `number` and `previous`) and return it.
+def append(registry: Path, values: dict[str, Any], after: int, card: str | None = None) -> Entry:
+    """Add one event (`values`: an Entry but for `number` and `previous`), its model `card` before it; returns it.
 
     `after`: the number of events that the caller knew. Raises RegistryError when there are others by now, so that of
-    two promotions at once the second is not lost in the first, nor judged against what is no longer in production.
+    two promotions at once the second is not lost in the first, nor judged against what is no longer in production; it
+    has then written nothing.
     """
     with alone(registry):
         entries = read_history(registry)
@@ -100,6 +101,8 @@ def append(registry: Path, values: dict[str, Any], after: int) -> Entry:
         text = path.read_text(encoding="utf-8") if entries else ""
         previous = hash_line(_lines(text)[-1]) if entries else None
         entry: Entry = parse(Entry, {**values, "number": after + 1, "previous": previous}, "registry entry")
+        if card is not None:
+            write_atomic(registry / entry.card, card)
         write_atomic(path, text + json.dumps(entry.model_dump(), sort_keys=True, ensure_ascii=False) + "\n")
     return entry
 

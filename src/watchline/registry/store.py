@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from watchline.registry.card import card_of
-from watchline.registry.files import copy_folder, digest_of, hash_files, write_atomic
+from watchline.registry.files import copy_folder, digest_of, hash_files
 from watchline.registry.history import Entry, RegistryError, append, read_history
 from watchline.registry.loading import checked_folder, find, model_folder
 from watchline.report import read_json
@@ -65,8 +65,7 @@ def record(verdict: dict[str, Any], registry: Path, version: int, reason: str, c
         "verdict": {"status": verdict["status"], "text": verdict["text"]},
         "reason": reason or verdict["text"],
     }
-    write_atomic(registry / values["card"], card_of(values, verdict["checks"]))
-    return append(registry, values, verdict["events"])
+    return append(registry, values, verdict["events"], card_of(values, verdict["checks"]))
 
 
 def previous_version(registry: Path) -> Entry:

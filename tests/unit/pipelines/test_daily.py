@@ -1,5 +1,6 @@
 """Days in order: the newest complete one, copies off the machine, a backfill that was killed, git left clean."""
 
+import json
 import os
 import shutil
 import signal
@@ -168,3 +169,46 @@ def test_a_remote_that_takes_nothing_is_named_and_the_result_is_safe(project, pr
     with pytest.raises(PushError, match=message):
         push.with_options(retries=0)(project, ["ingest"], [])
     assert (project / "data/ingest/log").read_text() == f"{DAYS[0]}\n"
+
+
+@pytest.mark.faults
+def test_a_backfill_goes_on_without_its_remote_and_a_repeat_brings_every_day_there(
+    project, prefect_api, tmp_path, monkeypatch
+):
+    from pipelines import push
+    from pipelines.flow import NOT_PUSHED, RECORDED, backfill
+
+    for task in (push.push, push.push_records):
+        monkeypatch.setattr(task, "retries", 0)
+    (project / "dvc.yaml").write_text((project / "dvc.yaml").read_text().split("  train:")[0])
+    remote = tmp_path / "disk/copy"
+    remote.parent.touch()  # where a disk should be mounted
+    subprocess.run(["dvc", "remote", "add", "-q", "-d", "copy", str(remote)], cwd=project, check=True)
+    subprocess.run(["git", "init", "-q", "--bare", str(tmp_path / "remote.git")], check=True)
+    git(project, "remote", "add", "origin", str(tmp_path / "remote.git"))
+    git(project, "-c", "user.name=t", "-c", "user.email=t@e.org", "commit", "-qam", "one stage")
+    add_days(project, *DAYS)
+    settings = BackfillSettings(days=2, gate=False)
+    with pytest.raises(push.PushError, match=r"(?s)remote copy did not take.*whole in this workspace.*Not a directory"):
+        backfill(settings, project)
+    assert len(finished(project)) == 2 and ends(project) == DAYS
+    assert [row["result"] for row in artifacts("days")[-1]] == [NOT_PUSHED, NOT_PUSHED]
+
+    remote.parent.unlink()
+    remote.mkdir(parents=True)
+    assert set(backfill(settings, project).values()) == {RECORDED} and ends(project) == DAYS
+    shutil.rmtree(project / ".dvc/cache")
+    for commit in finished(project).values():
+        subprocess.run(["git", "checkout", "-q", commit], cwd=project, check=True)
+        subprocess.run(["dvc", "pull", "-q", "--force"], cwd=project, check=True)
+    assert len(git(project, "ls-remote", "origin").splitlines()) == 2
+
+
+def artifacts(key: str) -> list[list[dict]]:
+    """Tables of that key, the newest last."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+    return [json.loads(each.data) for each in sorted(found, key=lambda each: each.created)]

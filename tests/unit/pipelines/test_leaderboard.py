@@ -13,9 +13,12 @@ import pytest
 import yaml
 
 from pipelines.experiments import FAILED, clear_dead, enqueue, finished, has_worker, run_queue, statuses
+from pipelines.file_lock import WorkspaceHeldError
 from pipelines.leaderboard_config import plan_of, read_config
 from pipelines.leaderboard_runs import experiments
 from pipelines.process import CommandTimeoutError
+from pipelines.workspace import hold, hold_experiments
+from tests.helpers.daily_project import git_status
 from tests.helpers.leaderboard_project import ROOT, make_project
 
 SLEEP = "sleep 611"
@@ -72,7 +75,16 @@ def test_a_failed_seed_is_named_and_a_repeat_runs_it_alone(project, where, prefe
 
     (where / "broken-2").unlink()
     (where / "ran").unlink()
-    assert leaderboard(root=project) == page
+    held, busy = (
+        pytest.raises(WorkspaceHeldError, match="queue is held by search one"),
+        (project, "search one", 0, print),
+    )
+    with hold_experiments(*busy), held:
+        leaderboard(root=project, wait_s=0)
+    held, busy = pytest.raises(WorkspaceHeldError, match="workspace is held by a daily"), (project, "a daily", 0, print)
+    with hold(*busy), held:
+        leaderboard(root=project, wait_s=0)
+    assert leaderboard(root=project) == page and not git_status(project)
     assert (where / "ran").read_text().splitlines() == ["train gr 2", "train lightgbm 2"]
     result = json.loads((project / "reports/leaderboard/metrics.json").read_text())
     assert (result["seeds"], result["missing"], result["winners"]["mae_s"]["model"]) == ([1, 2], [], "lightgbm")

@@ -15,6 +15,7 @@ from pipelines import promotion
 from pipelines.__main__ import configure_environment
 from pipelines.notifications import WEBHOOK_URL
 from pipelines.promotion import PromotionError, Workspace, check_fresh, only_one, restore, roll_back, take_over
+from pipelines.workspace import holder
 from tests.helpers.promotion_project import make_project
 from tests.helpers.small_models import WINDOW, fit_trees
 from tests.helpers.webhook import webhook
@@ -168,7 +169,10 @@ def test_reports_of_another_model_are_not_judged(project):
 
 
 def test_a_second_promotion_at_once_is_refused(project):
-    with only_one(project), pytest.raises(PromotionError, match="another promotion or rollback runs in"):
-        only_one(project).__enter__()
-    with only_one(project):
+    with only_one(project, "first", print):
+        with pytest.raises(PromotionError, match="another promotion or rollback runs in"):
+            only_one(project, "second", print).__enter__()
+        found = holder(project)
+        assert found is not None and found.run == "first"  # no run of the line begins meanwhile
+    with only_one(project, "third", print):
         pass

@@ -8,7 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.workspace import WorkspaceHeldError, hold, holder, recover
+from pipelines.file_lock import WorkspaceHeldError
+from pipelines.workspace import hold, hold_experiments, holder, lost_experiments, recover
 
 ROOT = Path(__file__).resolve().parents[3]
 HOLD = """
@@ -114,3 +115,27 @@ def test_a_dead_holder_is_recovered_without_a_next_run(root, other):
     assert dead is not None and dead.pid == process.pid and status(root) == ""
     child.wait(timeout=5)
     assert recover(root, print) is None
+
+
+def test_the_experiment_queue_has_one_holder_and_its_death_is_told_once(root):
+    script = """
+import sys, time
+from pathlib import Path
+from pipelines.workspace import hold_experiments
+with hold_experiments(Path(sys.argv[1]), "search-one", 0, print, "an-id"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+    command = [sys.executable, "-c", script, str(root)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        assert lost_experiments(root) is None
+        with pytest.raises(WorkspaceHeldError, match="the experiment queue is held by search-one"):
+            hold_experiments(root, "search-two", 0, print).__enter__()
+        with hold(root, "daily", 0, print):  # the line goes on meanwhile
+            pass
+        process.kill()
+    dead = lost_experiments(root)
+    assert dead is not None and (dead.run, dead.flow_run) == ("search-one", "an-id") and lost_experiments(root) is None
+    with hold_experiments(root, "search-two", 0, print):
+        pass

@@ -141,6 +141,16 @@ def test_a_version_that_was_kept_but_never_recorded_is_written_over(root):
     )
 
 
+def test_of_two_promotions_the_second_leaves_the_card_of_the_first(root):
+    registry = root / "registry"
+    late = verdict_of(root, "third")
+    promote(root, "third", "the first one")
+    card = (registry / "cards/v1.md").read_text()
+    with pytest.raises(RegistryError, match="another promotion or rollback came between"):
+        record(late, registry, 1, "the second one", None, root)
+    assert (registry / "cards/v1.md").read_text() == card and len(read_history(registry)) == 1
+
+
 def test_a_verdict_that_does_not_pass_is_never_recorded(root):
     path = root / "verdict.json"
     path.write_text(json.dumps(verdict_of(root, "lightgbm", status="fail", text="Do not promote lightgbm: MAE.")))
