@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,22 @@ from typing import Any
 from prefect import task
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
+from prefect.runtime import task_run
 from prefect.states import Completed
 
-from pipelines.process import run_lines
+from pipelines import process
+from pipelines.stale_locks import clear_stale_locks
 
-# DVC's two answers to a workspace that another command holds, and what it or torchrun says of a process that was
-# killed from outside. Everything else a stage can say is its own failure, which would only fail again.
+# DVC's two answers to a workspace that another command holds, and what DVC, torchrun, torch's and Python's pools of
+# processes say of one that was killed from outside. All else is the stage's own failure, which would only repeat.
 BUSY = ("Unable to acquire lock", "is busy")
-_LOST = ("exited with -9", "exited with 137", "Signal 9 (SIGKILL)")
+_LOST = (
+    "exited with -9",
+    "exited with 137",
+    "Signal 9 (SIGKILL)",
+    "terminated with signal SIGKILL",
+    "terminated abruptly",
+)
 _KILLED = -9
 # Where a stage's reports/STAGE/metrics.json says how many rows it worked on.
 _ROWS = {
@@ -53,6 +62,7 @@ class StageResult:
     seconds: float
     peak_bytes: int
     rows: int | None = None
+    starts: int = 1  # more than one: a process of it was killed, or DVC was busy
 
 
 def is_worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
@@ -67,15 +77,18 @@ def reproduce(stage: str, root: Path, timeout_s: float) -> State[StageResult]:
     Raises StageError with the last lines; of its kinds, WorkspaceBusyError and LostWorkerError are retried.
     """
     logger = get_run_logger()
-    done = run_lines(["dvc", "repro", stage], root, logger.info, timeout_s)
+    lock = _read(root / "dvc.lock")
+    done = process.run_lines(["dvc", "repro", stage], root, logger.info, timeout_s)
     if done.returncode == 0:
         cached = f"Running stage '{stage}':" not in done.lines
-        result = StageResult(stage, cached, done.seconds, done.peak_bytes, rows_of(root, stage))
+        rows, starts = rows_of(root, stage), task_run.run_count or 1
+        result = StageResult(stage, cached, done.seconds, done.peak_bytes, rows, starts)
         return Completed(name="Cached" if cached else "Completed", message=describe(result), data=result)
     tail = "\n".join(done.lines[-15:])
-    raise _kind(done.returncode, tail)(
-        f"stage {stage} failed (dvc repro {stage}: exit {done.returncode}); last lines:\n{tail}"
-    )
+    kind = _kind(done)
+    if kind is LostWorkerError:
+        _clear_up(root, lock, logger.warning)
+    raise kind(f"stage {stage} failed (dvc repro {stage}: exit {done.returncode}); last lines:\n{tail}")
 
 
 def run_stage(stage: str, root: Path, timeout_s: float, **options: Any) -> StageResult:
@@ -104,9 +117,24 @@ def rows_of(root: Path, stage: str) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _kind(returncode: int, tail: str) -> type[StageError]:
+def _clear_up(root: Path, lock: bytes | None, say: Callable[[str], None]) -> None:
+    """Make a next start possible: no locks of the dead, and a whole dvc.lock, which DVC writes in place."""
+    clear_stale_locks(root, say)
+    if lock is not None and _read(root / "dvc.lock") != lock:
+        (root / "dvc.lock.partial").write_bytes(lock)
+        (root / "dvc.lock.partial").replace(root / "dvc.lock")
+    elif lock is None:
+        (root / "dvc.lock").unlink(missing_ok=True)
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _kind(done: process.Completed) -> type[StageError]:
+    tail = "\n".join(done.lines[-60:])  # torchrun's summary of a failure is long
     if any(mark in tail for mark in BUSY):
         return WorkspaceBusyError
-    if returncode == _KILLED or any(mark in tail for mark in _LOST):
+    if done.returncode == _KILLED or any(mark in tail for mark in _LOST):
         return LostWorkerError
     return StageError
