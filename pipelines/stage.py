@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,20 +15,15 @@ from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 from prefect.states import Completed
 
-from pipelines import process
-from pipelines.stale_locks import clear_stale_locks
+from pipelines.cache_check import remove_corrupt
+from pipelines.leftovers import clear_leftovers
+from pipelines.process import Completed as Done
+from pipelines.process import run_lines
+from pipelines.stage_errors import DiskFullError, LostWorkerError, StageError, WorkspaceBusyError, error_of
 
-# DVC's two answers to a workspace that another command holds, and what DVC, torchrun, torch's and Python's pools of
-# processes say of one that was killed from outside. All else is the stage's own failure, which would only repeat.
-BUSY = ("Unable to acquire lock", "is busy")
-_LOST = (
-    "exited with -9",
-    "exited with 137",
-    "Signal 9 (SIGKILL)",
-    "terminated with signal SIGKILL",
-    "terminated abruptly",
-)
-_KILLED = -9
+__all__ = ["DiskFullError", "LostWorkerError", "StageError", "StageResult", "WorkspaceBusyError", "run_stage"]
+
+_FROM_CACHE = re.compile(r"Stage '(.+)' is cached - skipping run, checking out outputs")
 # Where a stage's reports/STAGE/metrics.json says how many rows it worked on.
 _ROWS = {
     "ingest": "rows.exposures",
@@ -39,18 +35,6 @@ _ROWS = {
     "abtest": "asked.requests",
     "drift": "num_rows",
 }
-
-
-class StageError(RuntimeError):
-    """A stage ended with an error; the message carries its last lines."""
-
-
-class WorkspaceBusyError(StageError):
-    """Another DVC command holds this workspace."""
-
-
-class LostWorkerError(StageError):
-    """A process of the stage was killed from outside: by the kernel for its memory, or by hand."""
 
 
 @dataclass(frozen=True)
@@ -74,21 +58,23 @@ def is_worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
 def reproduce(stage: str, root: Path, timeout_s: float) -> State[StageResult]:
     """Run `dvc repro STAGE`; the task ends in the state Completed, or Cached where DVC had the stage already.
 
-    Raises StageError with the last lines; of its kinds, WorkspaceBusyError and LostWorkerError are retried.
+    Outputs that come out of DVC's cache are checked: DVC itself takes a cached file for what its name says. Raises
+    StageError with the last lines; of its kinds, WorkspaceBusyError and LostWorkerError are retried.
     """
     logger = get_run_logger()
     lock = _read(root / "dvc.lock")
-    done = process.run_lines(["dvc", "repro", stage], root, logger.info, timeout_s)
+    done = run_lines(["dvc", "repro", stage], root, logger.info, timeout_s)
+    if done.returncode == 0 and remove_corrupt(root, _restored(done), logger.warning):
+        done = run_lines(["dvc", "repro", stage], root, logger.info, timeout_s)
     if done.returncode == 0:
         cached = f"Running stage '{stage}':" not in done.lines
         rows, starts = rows_of(root, stage), task_run.run_count or 1
         result = StageResult(stage, cached, done.seconds, done.peak_bytes, rows, starts)
         return Completed(name="Cached" if cached else "Completed", message=describe(result), data=result)
-    tail = "\n".join(done.lines[-15:])
-    kind = _kind(done)
-    if kind is LostWorkerError:
+    error = error_of(stage, done)
+    if isinstance(error, LostWorkerError | DiskFullError):
         _clear_up(root, lock, logger.warning)
-    raise kind(f"stage {stage} failed (dvc repro {stage}: exit {done.returncode}); last lines:\n{tail}")
+    raise error
 
 
 def run_stage(stage: str, root: Path, timeout_s: float, **options: Any) -> StageResult:
@@ -119,7 +105,7 @@ def rows_of(root: Path, stage: str) -> int | None:
 
 def _clear_up(root: Path, lock: bytes | None, say: Callable[[str], None]) -> None:
     """Make a next start possible: no locks of the dead, and a whole dvc.lock, which DVC writes in place."""
-    clear_stale_locks(root, say)
+    clear_leftovers(root, say)
     if lock is not None and _read(root / "dvc.lock") != lock:
         (root / "dvc.lock.partial").write_bytes(lock)
         (root / "dvc.lock.partial").replace(root / "dvc.lock")
@@ -127,14 +113,10 @@ def _clear_up(root: Path, lock: bytes | None, say: Callable[[str], None]) -> Non
         (root / "dvc.lock").unlink(missing_ok=True)
 
 
+def _restored(done: Done) -> list[str]:
+    """Stages whose outputs DVC took from its cache."""
+    return [match[1] for line in done.lines if (match := _FROM_CACHE.match(line))]
+
+
 def _read(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
-
-
-def _kind(done: process.Completed) -> type[StageError]:
-    tail = "\n".join(done.lines[-60:])  # torchrun's summary of a failure is long
-    if any(mark in tail for mark in BUSY):
-        return WorkspaceBusyError
-    if done.returncode == _KILLED or any(mark in tail for mark in _LOST):
-        return LostWorkerError
-    return StageError

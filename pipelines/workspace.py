@@ -23,8 +23,8 @@ import psutil
 from pipelines.file_lock import try_lock
 from pipelines.git_command import GitError, git
 from pipelines.interruptions import note
+from pipelines.leftovers import clear_leftovers
 from pipelines.process import end_marked
-from pipelines.stale_locks import clear_stale_locks
 from pipelines.watcher import watched
 
 RUN_MARK = "WATCHLINE_RUN"  # in the environment of every command of a run
@@ -154,7 +154,7 @@ def _recover(root: Path, folder: Path, file, say: Callable[[str], None]) -> None
         left = f"; ended processes that it left: {', '.join(map(str, ended))}" if ended else ""
         told = f"{dead} ended without giving the workspace back{left}"
         say(told)
-        clear_stale_locks(root, say)
+        clear_leftovers(root, say)
         note(root, dead.run, told)
     if (folder / "before" / _INDEX).is_file():
         _put_back(root, folder / "before")

@@ -1,8 +1,8 @@
-"""Lock files of git and DVC that a killed process left, which would stop every later command.
+"""What a git or DVC command that was killed, or met a full disk, left: locks that stop every later one, half files.
 
 The kernel frees DVC's own lock with its process. git's are files that a command removes at its end. DVC's `rwlock`
 lists who reads and writes which output: it is written in place, so a kill can leave half of it, and after a restart of
-the machine the process ids in it may be those of other programs.
+the machine the process ids in it may be those of other programs. A file enters DVC's cache under another name first.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import psutil
 from pipelines.git_command import git
 
 
-def clear_stale_locks(root: Path, say: Callable[[str], None]) -> None:
-    """Remove what dead processes left locked; nothing while a git or DVC command works in the project."""
+def clear_leftovers(root: Path, say: Callable[[str], None]) -> None:
+    """Remove what dead processes left; nothing while a git or DVC command works in the project."""
     if any(_works_in(root)):
         return
     for folder in {git(root, "rev-parse", "--absolute-git-dir"), git(root, "rev-parse", "--git-common-dir")}:
@@ -31,6 +31,9 @@ def clear_stale_locks(root: Path, say: Callable[[str], None]) -> None:
     if rwlock.is_file() and not _is_usable(rwlock):
         rwlock.unlink()
         say("removed .dvc/tmp/rwlock, which names a DVC command that was killed")
+    for path in (root / ".dvc/cache/files").rglob(".*.tmp"):  # a cache elsewhere may be shared with other projects
+        path.unlink(missing_ok=True)
+        say(f"removed {path.relative_to(root)}, half a file")
 
 
 def _works_in(root: Path) -> Iterator[psutil.Process]:
