@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
+from pipelines.interruptions import interruptions
 from pipelines.record import Identity, lock_hashes
 from pipelines.reports_server import reports_url
 from pipelines.stage import StageResult
@@ -22,13 +23,16 @@ def publish(
         create_table_artifact(key="metrics", table=model_metrics(root), description="Models on the eval days")
     create_table_artifact(key="hashes", table=lock_hashes(root), description=f"dvc.lock of {identity.name}")
     pages = report_pages(root, results)
-    text = describe_run(identity, overrides, pages, outcome)
+    again = [
+        f"stage {each.stage} was started {each.starts} times; the log says why" for each in results if each.starts > 1
+    ]
+    text = describe_run(identity, overrides, pages, [*interruptions(root, identity.name), *again, *outcome])
     create_markdown_artifact(key="run", markdown=text, description=identity.name)
     create_link_artifact(key="reports", link=f"{reports_url(root)}/index.html", link_text=f"Reports of {identity.name}")
 
 
 def stage_rows(results: Sequence[StageResult]) -> list[dict[str, object]]:
-    """A row a stage: how it went, rows, seconds, peak memory in MB."""
+    """A row a stage: how it went, rows, seconds, peak memory in MB, how often it was started."""
     return [
         {
             "stage": each.stage,
@@ -36,6 +40,7 @@ def stage_rows(results: Sequence[StageResult]) -> list[dict[str, object]]:
             "rows": each.rows,
             "seconds": round(each.seconds, 1),
             "peak_mb": round(each.peak_bytes / 1e6),
+            "starts": each.starts,
         }
         for each in results
     ]

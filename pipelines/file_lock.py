@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import IO, Any
 
+import psutil
+
 _POLL_S = 2.0
 
 
@@ -26,6 +28,7 @@ class Holder:
     pid: int
     started: str  # UTC, for people: nothing is decided by it
     flow_run: str = ""  # its id in Prefect
+    cleared: bool = False  # it died, and nothing that it left is there any more
 
     @classmethod
     def here(cls, run: str, flow_run: str = "") -> Holder:
@@ -53,7 +56,8 @@ def wait_for(file: IO[str], what: str, wait_s: float, say: Callable[[str], None]
     deadline, told = time.monotonic() + wait_s, None
     while not try_lock(file):
         other = read_holder(file)
-        if time.monotonic() >= deadline:
+        # Where it has just died, its watcher holds the lock for a moment.
+        if time.monotonic() >= deadline and (other is None or psutil.pid_exists(other.pid)):
             raise WorkspaceHeldError(
                 f"{what} is held by {other or 'a run that just began'}; waited {wait_s:.0f} s. "
                 "Wait for it or cancel it, then start this one again"
@@ -75,6 +79,7 @@ def read_holder(file: IO[str]) -> Holder | None:
 
 def write_holder(file: IO[str], holder: Holder) -> None:
     """Make `holder` what others read."""
+    file.seek(0)
     file.truncate(0)
     file.write(json.dumps(asdict(holder)))
     file.flush()

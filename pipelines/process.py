@@ -1,7 +1,8 @@
 """Running one command with live lines, and stopping its whole process tree.
 
 torchrun's ranks live in sessions of their own: a signal to the command, or to its group, leaves them running. So the
-tree is listed before anything is signalled, and what is left of it after a grace period is killed.
+tree is listed before anything is signalled, and what is left of it after a grace period is killed. A process whose
+parent was killed is in no tree any more: each command has a mark in its environment, by which what it left is found.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-GRACE_S = 20.0
+GRACE_S = 5.0  # a cancel leaves nothing within ten seconds
+COMMAND_MARK = "WATCHLINE_COMMAND"  # in the environment of every process of a command
 _POLL_S = 0.5
 _LOOK_S = 1.0
 
@@ -64,12 +67,15 @@ def run_lines(
 ) -> Completed:
     """Run `command` in its own session, passing each line to `on_line` as it appears.
 
-    On a timeout (CommandTimeoutError), a cancel, Ctrl-C or SIGTERM the whole process tree is gone before this returns.
+    On a timeout (CommandTimeoutError), a cancel, Ctrl-C or SIGTERM the whole process tree is gone before this returns,
+    and so it is where the command itself was killed, or failed and left something running.
     """
     started = time.monotonic()
+    mark = uuid.uuid4().hex
     process = subprocess.Popen(
         list(command),
         cwd=cwd,
+        env={**os.environ, COMMAND_MARK: mark},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -77,16 +83,19 @@ def run_lines(
     )
     lines: list[str] = []
     memory = _Memory(process.pid)
+    failed = True
     try:
         for line in _read_lines(process, started + timeout_s, memory):
             lines.append(line)
             on_line(line)
-        return Completed(process.wait(), lines, time.monotonic() - started, memory.peak_bytes)
-    except BaseException:
-        stop_tree(process.pid, grace_s)
-        process.wait()
-        raise
+        failed = process.wait() != 0
+        return Completed(process.returncode, lines, time.monotonic() - started, memory.peak_bytes)
     finally:
+        if process.poll() is None:
+            stop_tree(process.pid, grace_s)
+            process.wait()
+        if failed:
+            end_marked(COMMAND_MARK, mark, grace_s)
         assert process.stdout is not None
         process.stdout.close()
 
@@ -101,9 +110,10 @@ def _read_lines(process: subprocess.Popen[bytes], deadline: float, memory: _Memo
             memory.look()
             if time.monotonic() > deadline:
                 raise CommandTimeoutError(f"{process.args!r} was stopped: it ran past its time limit")
-            if not selector.select(_POLL_S):
-                # A grandchild may hold the pipe open after the command ended; its output is of no interest.
-                if process.poll() is not None:
+            # A grandchild may hold the pipe open after the command ended; its output is of no interest.
+            ended = process.poll() is not None
+            if not selector.select(0 if ended else _POLL_S):
+                if ended:
                     break
                 continue
             chunk = os.read(process.stdout.fileno(), 65536)
@@ -124,12 +134,41 @@ def stop_tree(pid: int, grace_s: float = GRACE_S) -> None:
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGTERM)
-    for process in tree:
+    stop_processes(tree, grace_s, signalled=pid)
+
+
+def stop_processes(processes: Iterable[psutil.Process], grace_s: float = GRACE_S, signalled: int = 0) -> None:
+    """End `processes`: SIGTERM (but to the group `signalled`, which had it), `grace_s` to finish, then SIGKILL."""
+    processes = list(processes)
+    for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-            if os.getpgid(process.pid) != pid:
+            if os.getpgid(process.pid) != signalled:
                 process.terminate()
-    _, alive = psutil.wait_procs(tree, timeout=grace_s)
+    _, alive = psutil.wait_procs(processes, timeout=grace_s)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(alive, timeout=5)
+
+
+def end_marked(variable: str, value: str, grace_s: float = GRACE_S) -> list[int]:
+    """End every process that was started with `variable` = `value` in its environment; returns their ids.
+
+    They are looked for until there are none: one may start another while the first are ended.
+    """
+    ended: list[int] = []
+    while found := _marked(variable, value):
+        if set(ended) >= {process.pid for process in found}:
+            break  # what a kill does not end waits in the kernel
+        stop_processes(found, grace_s)
+        ended += [process.pid for process in found]
+    return ended
+
+
+def _marked(variable: str, value: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(variable) == value:
+                found.append(process)
+    return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,18 @@ from typing import Any
 from prefect import task
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
+from prefect.runtime import task_run
 from prefect.states import Completed
 
+from pipelines.cache_check import remove_corrupt
+from pipelines.leftovers import clear_leftovers
+from pipelines.process import Completed as Done
 from pipelines.process import run_lines
+from pipelines.stage_errors import DiskFullError, LostWorkerError, StageError, WorkspaceBusyError, error_of
 
-# DVC's two answers to a workspace that another command holds, and what it or torchrun says of a process that was
-# killed from outside. Everything else a stage can say is its own failure, which would only fail again.
-BUSY = ("Unable to acquire lock", "is busy")
-_LOST = ("exited with -9", "exited with 137", "Signal 9 (SIGKILL)")
-_KILLED = -9
+__all__ = ["DiskFullError", "LostWorkerError", "StageError", "StageResult", "WorkspaceBusyError", "run_stage"]
+
+_FROM_CACHE = re.compile(r"Stage '(.+)' is cached - skipping run, checking out outputs")
 # Where a stage's reports/STAGE/metrics.json says how many rows it worked on.
 _ROWS = {
     "ingest": "rows.exposures",
@@ -32,18 +37,6 @@ _ROWS = {
 }
 
 
-class StageError(RuntimeError):
-    """A stage ended with an error; the message carries its last lines."""
-
-
-class WorkspaceBusyError(StageError):
-    """Another DVC command holds this workspace."""
-
-
-class LostWorkerError(StageError):
-    """A process of the stage was killed from outside: by the kernel for its memory, or by hand."""
-
-
 @dataclass(frozen=True)
 class StageResult:
     """How a stage went: its address in dvc.yaml, whether DVC had it cached, rows, wall seconds, peak memory."""
@@ -53,6 +46,7 @@ class StageResult:
     seconds: float
     peak_bytes: int
     rows: int | None = None
+    starts: int = 1  # more than one: a process of it was killed, or DVC was busy
 
 
 def is_worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
@@ -64,18 +58,23 @@ def is_worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
 def reproduce(stage: str, root: Path, timeout_s: float) -> State[StageResult]:
     """Run `dvc repro STAGE`; the task ends in the state Completed, or Cached where DVC had the stage already.
 
-    Raises StageError with the last lines; of its kinds, WorkspaceBusyError and LostWorkerError are retried.
+    Outputs that come out of DVC's cache are checked: DVC itself takes a cached file for what its name says. Raises
+    StageError with the last lines; of its kinds, WorkspaceBusyError and LostWorkerError are retried.
     """
     logger = get_run_logger()
+    lock = _read(root / "dvc.lock")
     done = run_lines(["dvc", "repro", stage], root, logger.info, timeout_s)
+    if done.returncode == 0 and remove_corrupt(root, _restored(done), logger.warning):
+        done = run_lines(["dvc", "repro", stage], root, logger.info, timeout_s)
     if done.returncode == 0:
         cached = f"Running stage '{stage}':" not in done.lines
-        result = StageResult(stage, cached, done.seconds, done.peak_bytes, rows_of(root, stage))
+        rows, starts = rows_of(root, stage), task_run.run_count or 1
+        result = StageResult(stage, cached, done.seconds, done.peak_bytes, rows, starts)
         return Completed(name="Cached" if cached else "Completed", message=describe(result), data=result)
-    tail = "\n".join(done.lines[-15:])
-    raise _kind(done.returncode, tail)(
-        f"stage {stage} failed (dvc repro {stage}: exit {done.returncode}); last lines:\n{tail}"
-    )
+    error = error_of(stage, done)
+    if isinstance(error, LostWorkerError | DiskFullError):
+        _clear_up(root, lock, logger.warning)
+    raise error
 
 
 def run_stage(stage: str, root: Path, timeout_s: float, **options: Any) -> StageResult:
@@ -104,9 +103,20 @@ def rows_of(root: Path, stage: str) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _kind(returncode: int, tail: str) -> type[StageError]:
-    if any(mark in tail for mark in BUSY):
-        return WorkspaceBusyError
-    if returncode == _KILLED or any(mark in tail for mark in _LOST):
-        return LostWorkerError
-    return StageError
+def _clear_up(root: Path, lock: bytes | None, say: Callable[[str], None]) -> None:
+    """Make a next start possible: no locks of the dead, and a whole dvc.lock, which DVC writes in place."""
+    clear_leftovers(root, say)
+    if lock is not None and _read(root / "dvc.lock") != lock:
+        (root / "dvc.lock.partial").write_bytes(lock)
+        (root / "dvc.lock.partial").replace(root / "dvc.lock")
+    elif lock is None:
+        (root / "dvc.lock").unlink(missing_ok=True)
+
+
+def _restored(done: Done) -> list[str]:
+    """Stages whose outputs DVC took from its cache."""
+    return [match[1] for line in done.lines if (match := _FROM_CACHE.match(line))]
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None

@@ -1,8 +1,9 @@
 """One run per workspace, and a workspace that a run leaves as git knew it.
 
 A run composes params.yaml and DVC writes dvc.lock: both are what git tracks. What they were is kept aside while a run
-holds the workspace and put back at its end; where the run was killed, the next holder puts it back, after it has ended
-what the dead run left running (every command of a run has its mark in the environment, ranks of torchrun too).
+holds the workspace and put back at its end. Where the run was killed, its watcher puts it back (where that died too:
+the service, or the next holder), after it has ended what the dead run left running: every command of a run has its mark
+in the environment, ranks of torchrun too.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
-
 from pipelines.file_lock import Holder, read_holder, try_lock, wait_for, write_holder
-from pipelines.git_command import git
-from pipelines.process import stop_tree
+from pipelines.git_command import GitError, git
+from pipelines.interruptions import note
+from pipelines.leftovers import clear_leftovers
+from pipelines.process import end_marked
+from pipelines.watcher import watched
 
 RUN_MARK = "WATCHLINE_RUN"  # in the environment of every command of a run
 TRACKED = ("params.yaml", "dvc.lock")
@@ -46,18 +48,19 @@ def hold(
         def name(run: str) -> None:
             write_holder(file, replace(me, run=run))
 
-        name(run)
-        _keep_aside(root, folder / "before")
-        os.environ[RUN_MARK] = _mark(os.getpid(), folder)
-        try:
-            yield name
-        finally:
-            del os.environ[RUN_MARK]
-            if keep_files:
-                _forget(folder / "before")
-            else:
-                _put_back(root, folder / "before")
-            file.truncate(0)
+        with watched(root):
+            name(run)
+            _keep_aside(root, folder / "before")
+            os.environ[RUN_MARK] = _mark(os.getpid(), folder)
+            try:
+                yield name
+            finally:
+                del os.environ[RUN_MARK]
+                if keep_files:
+                    _forget(folder / "before")
+                    file.truncate(0)
+                else:
+                    _give_back(root, folder / "before", file, say)
 
 
 def holder(root: Path) -> Holder | None:
@@ -103,8 +106,11 @@ def lost_experiments(root: Path) -> Holder | None:
         return dead
 
 
-def recover(root: Path, say: Callable[[str], None]) -> Holder | None:
-    """End what a holder that died left running, and put its files back; returns it, None where there is none."""
+def recover(root: Path, say: Callable[[str], None], keep_record: bool = False) -> Holder | None:
+    """End what a holder that died left running, and put its files back; returns it, None where there is none.
+
+    With `keep_record` the next call returns it once more: the service asks who died.
+    """
     folder = root / "runs/workspace"
     if not (folder / "lock").is_file():
         return None
@@ -113,34 +119,29 @@ def recover(root: Path, say: Callable[[str], None]) -> Holder | None:
             return None
         dead = read_holder(file)
         _recover(root, folder, file, say)
-        file.truncate(0)
+        if dead is not None and keep_record:
+            write_holder(file, replace(dead, cleared=True))
+        else:
+            file.truncate(0)
         return dead
 
 
 def _recover(root: Path, folder: Path, file, say: Callable[[str], None]) -> None:  # type: ignore[no-untyped-def]
     """End what a dead holder left running, and put back what it had kept aside."""
     dead = read_holder(file)
-    if dead is not None:
-        say(f"{dead} ended without giving the workspace back")
-        for process in _marked(_mark(dead.pid, folder)):
-            say(f"ending process {process.pid} that it left")
-            stop_tree(process.pid)
+    if dead is not None and not dead.cleared:
+        ended = end_marked(RUN_MARK, _mark(dead.pid, folder))
+        left = f"; ended processes that it left: {', '.join(map(str, ended))}" if ended else ""
+        told = f"{dead} ended without giving the workspace back{left}"
+        say(told)
+        clear_leftovers(root, say)
+        note(root, dead.run, told)
     if (folder / "before" / _INDEX).is_file():
         _put_back(root, folder / "before")
 
 
 def _mark(pid: int, folder: Path) -> str:
     return f"{folder.resolve()} {pid}"
-
-
-def _marked(mark: str) -> list[psutil.Process]:
-    """Processes with the mark of a run, this one left out."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(RUN_MARK) == mark:
-                found.append(process)
-    return found
 
 
 def _keep_aside(root: Path, place: Path) -> None:
@@ -154,11 +155,21 @@ def _keep_aside(root: Path, place: Path) -> None:
     (place / "partial").rename(place / _INDEX)  # from now on it is whole
 
 
+def _give_back(root: Path, place: Path, file, say: Callable[[str], None]) -> None:  # type: ignore[no-untyped-def]
+    """Put the files back and the record away; what cannot be done now is left to the next holder."""
+    try:
+        _put_back(root, place)
+        file.truncate(0)
+    except (OSError, GitError) as error:
+        say(f"params.yaml and dvc.lock are not put back yet ({error}); the next run does it, or `git checkout` of both")
+
+
 def _put_back(root: Path, place: Path) -> None:
     for name in TRACKED:
         if (place / name).is_file():
-            shutil.copy2(place / name, root / f"{name}.partial")
-            (root / f"{name}.partial").rename(root / name)
+            (root / f"{name}.partial").unlink(missing_ok=True)
+            _link(place / name, root / f"{name}.partial")
+            (root / f"{name}.partial").replace(root / name)
         else:
             (root / name).unlink(missing_ok=True)
     lines = (place / _INDEX).read_text(encoding="utf-8")
@@ -166,6 +177,14 @@ def _put_back(root: Path, place: Path) -> None:
     removed = "".join(f"0 {'0' * 40}\t{name}\n" for name in TRACKED if name not in staged)
     git(root, "update-index", "--index-info", stdin=removed + lines)
     _forget(place)
+
+
+def _link(source: Path, target: Path) -> None:
+    """One more name of a file: a full disk has room for that. A copy where the file system has no such thing."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _forget(place: Path) -> None:

@@ -1,5 +1,6 @@
 """One holder at a time, a dead one's traces removed, and git as it was."""
 
+import dataclasses
 import subprocess
 import sys
 import time
@@ -9,12 +10,14 @@ import psutil
 import pytest
 
 from pipelines.file_lock import WorkspaceHeldError
+from pipelines.interruptions import interruptions
 from pipelines.workspace import hold, hold_experiments, holder, lost_experiments, recover
 
 ROOT = Path(__file__).resolve().parents[3]
 HOLD = """
 import subprocess, sys, time
 from pathlib import Path
+from pipelines.interruptions import interruptions
 from pipelines.workspace import hold
 root = Path(sys.argv[1])
 with hold(root, "daily-2024-03-14", 0, print):
@@ -67,16 +70,50 @@ def test_a_second_run_is_told_who_holds_the_workspace(root, other):
     assert found is not None and (found.run, found.pid) == ("daily-2024-03-14", process.pid)
 
 
-def test_the_next_run_ends_what_a_killed_one_left_and_puts_its_files_back(root, other):
-    process, child = other
+def kill_all(process: subprocess.Popen) -> None:
+    """The holder and its watcher, which is its eldest child; the child that it works with lives on."""
+    watcher = min(psutil.Process(process.pid).children(), key=psutil.Process.create_time)
+    assert "pipelines.watcher" in watcher.cmdline()
+    watcher.kill()
     process.kill()
     process.wait()
+
+
+def test_what_a_killed_run_left_is_ended_and_its_files_are_put_back_at_once(root, other):
+    process, child = other
+    assert "dvc.lock" in status(root)
+    process.kill()
+    process.wait()
+    child.wait(timeout=20)
+    wait_until(lambda: not (root / "runs/workspace/before").exists())
+    assert status(root) == "" and holder(root) is None
+    (told,) = interruptions(root, "daily-2024-03-14")
+    assert f"ended processes that it left: {child.pid}" in told
+    assert told.split(maxsplit=1)[1] in (root / "runs/logs/daily-2024-03-14.log").read_text()
+
+
+def test_the_next_run_does_it_where_the_watcher_died_too(root, other):
+    process, child = other
+    kill_all(process)
     assert holder(root) is None and child.is_running() and "dvc.lock" in status(root)
     told: list[str] = []
     with hold(root, "second", 0, told.append):
         assert (root / "params.yaml").read_text() == "committed" and not (root / "dvc.lock").exists()
         child.wait(timeout=5)
-    assert told[0].startswith("daily-2024-03-14 (process") and f"ending process {child.pid}" in told[1]
+    assert told[0].startswith("daily-2024-03-14 (process") and told[0].endswith(f"that it left: {child.pid}")
+    assert status(root) == ""
+
+
+def test_locks_that_a_killed_command_left_are_removed(root, other):
+    """git's index and a ref, half of DVC's list of readers: each of them would stop every later run."""
+    process, _ = other
+    held = [root / ".git/index.lock", root / ".git/refs/heads/results.lock", root / ".dvc/tmp/rwlock"]
+    held[2].parent.mkdir(parents=True)
+    for path in held:
+        path.write_text('{"read": {')
+    kill_all(process)
+    with hold(root, "second", 0, print):
+        assert not any(path.exists() for path in held)
     assert status(root) == ""
 
 
@@ -109,12 +146,13 @@ def test_a_run_that_waits_goes_on_when_the_other_ends(root, other):
 def test_a_dead_holder_is_recovered_without_a_next_run(root, other):
     process, child = other
     assert recover(root, print) is None and process.poll() is None
-    process.kill()
-    process.wait()
-    dead = recover(root, print)
+    kill_all(process)
+    told: list[str] = []
+    dead = recover(root, told.append, keep_record=True)
     assert dead is not None and dead.pid == process.pid and status(root) == ""
     child.wait(timeout=5)
-    assert recover(root, print) is None
+    assert recover(root, told.append) == dataclasses.replace(dead, cleared=True)
+    assert recover(root, told.append) is None and len(told) == 1
 
 
 def test_the_experiment_queue_has_one_holder_and_its_death_is_told_once(root):
@@ -139,3 +177,10 @@ with hold_experiments(Path(sys.argv[1]), "search-one", 0, print, "an-id"):
     assert dead is not None and (dead.run, dead.flow_run) == ("search-one", "an-id") and lost_experiments(root) is None
     with hold_experiments(root, "search-two", 0, print):
         pass
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,0 +1,65 @@
+"""A full disk below DVC's cache or the whole project: the error says what to do, the repeat has the same bytes."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.settings import RunSettings
+from tests.helpers.daily_project import git_status
+from tests.helpers.kills import half_files, recorded, undisturbed
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
+Resize = Callable[[str], None]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[tuple[Path, Resize]]:
+    """A file system of its own, and a way to change its size."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", place], capture_output=True, text=True)
+    if mount.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {mount.stderr.strip()}")
+
+    def resize(size: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={size}", place], check=True)
+
+    yield place, resize
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_a_full_cache(project, other, prefect_api, small_disk):
+    from pipelines.flow import run
+    from pipelines.stage import DiskFullError
+
+    place, resize = small_disk
+    shutil.rmtree(project / ".dvc/cache", ignore_errors=True)
+    (project / ".dvc/cache").symlink_to(place)
+    resize("8k")
+    message = r"(?s)stage ingest failed: the disk is full: make room.*No space left on device: '.*' -> '.*cache/files"
+    with pytest.raises(DiskFullError, match=message):
+        run(RunSettings(), project)
+    assert git_status(project) == "" and not list(half_files(place))
+    resize("64m")
+    run(RunSettings(), project)
+    assert list(recorded(project).values()) == [undisturbed(other)] and not list(half_files(place))
+
+
+def test_a_full_workspace(project, other, prefect_api, small_disk):
+    from pipelines.flow import run
+
+    place, resize = small_disk
+    root = Path(shutil.copytree(project, place / "project"))
+    run(RunSettings(target="ingest"), root)
+    used = shutil.disk_usage(place).used
+    for room in (0, 30_000, 120_000, 400_000):  # the disk fills at another moment each
+        resize(f"{(used + room) // 1024}k")
+        with pytest.raises(Exception, match=r"(?i)no space left|disk is full|disk I/O"):
+            run(RunSettings(overrides=["train.scale=2"]), root)
+    resize("64m")
+    run(RunSettings(overrides=["train.scale=2"]), root)
+    assert undisturbed(other, "train.scale=2") in recorded(root).values()
+    assert git_status(root) == "" and not list(half_files(root / ".dvc/cache"))
