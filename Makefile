@@ -44,10 +44,10 @@ repro: setup  ## run every stage whose inputs changed, then read reports/index.h
 	@echo "open reports/index.html"
 
 test: setup llm  ## run the tests, two at a time
-	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/spark -m "not faults"
+	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/spark -m "not faults and not nightly"
 
-test-faults: setup  ## start the whole service, kill its processes, expect the same results (minutes; for the night)
-	@OMP_NUM_THREADS=1 python -m pytest tests -m faults --timeout 1200
+test-faults: setup  ## for the night: long tests, and the whole service whose processes are killed
+	@OMP_NUM_THREADS=1 python -m pytest tests -m "faults or nightly" --timeout 1200
 
 test-spark: $(SPARK_STAMP)  ## add Spark (needs Java 17 or 21) and test it against Polars, on this machine
 	@OMP_NUM_THREADS=1 python -m pytest tests/spark --timeout 1200

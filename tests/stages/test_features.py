@@ -187,7 +187,7 @@ def test_a_truncated_day_is_named(tables, tmp_path):
         run(tmp_path, broken)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_real_excerpt_keeps_every_row_and_its_history(tmp_path):
     raw = ROOT.parent / "shared/data/kuairand-pure-10d"
     if not raw.is_dir():

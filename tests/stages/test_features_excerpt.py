@@ -22,7 +22,7 @@ from watchline.feature_store.snapshots import start_of_day
 EXCERPT = ROOT.parent / "shared/data/kuairand-pure-10d"
 OFFSET_H = 8.0
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.nightly,
     pytest.mark.skipif(not EXCERPT.is_dir(), reason=f"no KuaiRand excerpt at {EXCERPT}"),
 ]
 

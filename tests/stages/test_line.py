@@ -53,7 +53,7 @@ def test_pages_made_anew_leave_nothing_to_do(line):
     assert "up to date" in dvc(line, "status")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_the_same_params_give_the_same_bytes(line):
     before = recorded_outputs(line)

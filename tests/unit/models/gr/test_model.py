@@ -179,7 +179,7 @@ def test_an_amount_spent_is_a_label_like_any_other():
     assert 0.87 < (label <= predicted["quantile:0.9"]).mean() < 0.93
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_bfloat16_passes_and_compiled_parts_learn_as_the_plain_ones_do(fitted):
     seed_everything(1, 1)
     config = CONFIG.model_copy(update={"precision": "bfloat16", "compile": True})
