@@ -52,9 +52,10 @@ def build_page(result: dict[str, Any]) -> Page:
     """The page of one test; `result` is what `summarise` gives, with the stage's `asked` and `window`."""
     control, treatment = result["arms"]["control"], result["arms"]["treatment"]
     asked, window = result["asked"], result["window"]
+    users = sum(arm["users"] for arm in result["arms"].values())
     lead = (
         f"{_arm(treatment)} against {_arm(control)}: {asked['requests']:,} sessions of {window['eval_first']} to "
-        f"{window['eval_last']}, {control['users'] + treatment['users']:,} users."
+        f"{window['eval_last']}, {users:,} users in {len(result['arms'])} arms."
     )
     page = Page("abtest", "Simulated A/B test", lead, Verdict(**result["verdict"]))
     figures = {"lift of watch time per user": result["lift"], "p-value": result["p_value"]}
@@ -121,7 +122,8 @@ def _add_more_arms(page: Page, result: dict[str, Any]) -> None:
     """Every treatment against the control, where there are several."""
     if not result["more_arms"]:
         return
-    columns = ["arm", "lift", "low", "high", "p-value", "p-value, corrected", "expected lift"]
+    truth = "true_lift" if "true_lift" in result else "expected_lift"
+    columns = ["arm", "lift", "low", "high", "p-value", "p-value, corrected", truth.replace("_", " ")]
     rows = [
         [
             f"{arm}: {_arm(result['arms'][arm])}",
@@ -129,11 +131,11 @@ def _add_more_arms(page: Page, result: dict[str, Any]) -> None:
             *(found["interval"][end] for end in ("low", "high")),
             found["p_value"],
             found["p_corrected"],
-            found.get("true_lift", found.get("expected_lift")),
+            found[truth],
         ]
         for arm, found in result["more_arms"].items()
     ]
-    formats = dict.fromkeys(["lift", "low", "high", "expected lift"], "+.2%")
+    formats = dict.fromkeys(["lift", "low", "high", columns[-1]], "+.2%")
     formats |= dict.fromkeys(["p-value", "p-value, corrected"], ".4f")
     note = "Watch time per user against the control; p-values corrected over the arms by Holm's method."
     page.section("All treatments", Table(columns, rows, formats=formats), note=note)

@@ -39,10 +39,10 @@ def add_sequence(page: Page, found: dict[str, Any] | None) -> None:
     if found is None:
         return
     stop, looks, last = found["stopped_at"], len(found["sessions"]), found["sessions"][-1]
-    if stop:
+    if stop and stop["sessions"] < last:
         words = f"it could have been stopped on {stop['day']}, after {stop['sessions']:,} of {last:,} sessions."
     else:
-        words = f"it could not have been stopped early: p {found['p_value'][-1]:.3f} at the last of {last:,} sessions."
+        words = f"it could not have been stopped early: p {found['p_value'][-1]:.3f} after all {last:,} sessions."
     words = f"With {looks} looks at the test on its way, {words}"
     if not found["consistent"]:
         words += " Bounds of two looks do not meet: the effect changed during the test."

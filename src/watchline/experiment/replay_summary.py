@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from watchline.experiment import plain
 from watchline.experiment.environments.replay import METHODS, Choices, ReplayEnvironment
 from watchline.experiment.off_policy import PolicyValue, compare_policies
 from watchline.experiment.policies import Policy
-from watchline.experiment.statistics import Estimate
 
 PRIMARY = "dr"  # right when either propensities or reward model are, and the propensities are
 
@@ -52,26 +51,17 @@ def _compare(treatment: Mapping[str, PolicyValue], control: Mapping[str, PolicyV
     found = {}
     for method in METHODS:
         difference, lift = compare_policies(treatment[method], control[method])
-        found[method] = {"difference": _estimate(difference, "value"), **_estimate(lift, "lift")}
+        found[method] = {"difference": plain.estimate(difference, "value"), **plain.estimate(lift, "lift")}
     return found
 
 
 def _value(value: PolicyValue) -> dict[str, Any]:
     return {
         "mean_s": value.value,
-        "interval": {"low": _finite(value.low), "high": _finite(value.high)},
+        "interval": {"low": plain.number(value.low), "high": plain.number(value.high)},
         "effective_sample_size": value.effective_sample_size,
         "warnings": list(value.warnings),
     }
-
-
-def _estimate(estimate: Estimate, name: str) -> dict[str, Any]:
-    interval = {"low": _finite(estimate.low), "high": _finite(estimate.high)}
-    return {name: estimate.value, "interval": interval, "p_value": estimate.p_value}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _verdict(lift: dict[str, Any], treatment: str, control: str, warnings: list[str]) -> dict[str, str]:

@@ -53,7 +53,7 @@ def add_lifts(page: Page, result: dict[str, Any]) -> None:
         rows.append([title, found["lift"], *ends, ends[1] - ends[0] if is_known else None, found["p_value"]])
         if is_known:
             marks.append((mark, *(100 * value for value in (found["lift"], *ends))))
-    table = Table(columns, rows, "Lift of watch time over the control", LIFT | {"width": ".2%", "p-value": ".4f"})
+    table = Table(columns, rows, formats=LIFT | {"width": ".2%", "p-value": ".4f"})
     page.section("Lift of watch time", table, *_chart(marks), Text(BOTH_NOTE), note=LIFT_NOTE)
 
 
@@ -82,10 +82,16 @@ def _chart(marks: list[tuple[Any, ...]]) -> list[Figure]:
 
 def add_quantities(page: Page, result: dict[str, Any]) -> None:
     """What else was compared, with q-values, and what the treatment must not harm."""
-    formats = LIFT | {"control": ".3f", "treatment": ".3f", "p-value": ".4f", "q-value": ".4f"}
-    columns = ["quantity", "control", "treatment", *LIFT, "p-value", "q-value"]
-    rows = [[title, *_values(result, name, result["metrics"][name])] for name, title in QUANTITIES.items()]
-    page.section("What else changed", Table(columns, rows, "Secondary quantities", formats), note=QUANTITIES_NOTE)
+    formats = LIFT | {"control": ".3f", "treatment": ".3f", "q-value": ".4f"}
+    columns = ["control", "treatment", *LIFT]
+    metrics, q_values = result["metrics"], result["q_values"]
+    rows: list[list[Any]] = [
+        # The p-value of the difference: a lift over a control of 0 has none.
+        [title, *_values(metrics[name]), metrics[name]["difference"]["p_value"], q_values[name]]
+        for name, title in QUANTITIES.items()
+    ]
+    table = Table(["quantity", *columns, "p-value", "q-value"], rows, formats=formats | {"p-value": ".4f"})
+    page.section("What else changed", table, note=QUANTITIES_NOTE)
     if not result["guardrails"]:
         return
     rows = [
@@ -93,16 +99,16 @@ def add_quantities(page: Page, result: dict[str, Any]) -> None:
             f"{name.replace('_', ' ')} ({rail['better']} is better)",
             Verdict(OUTCOME[rail["verdict"]], rail["verdict"]),
             rail["margin"],
-            *_values(result, name, rail),
+            *_values(rail),
+            q_values[name],
         ]
         for name, rail in result["guardrails"].items()
     ]
-    columns = ["guardrail", "verdict", "accepted loss", *columns[1:]]
-    table = Table(columns, rows, "Guardrails", formats | {"accepted loss": ".0%"})
+    columns = ["guardrail", "verdict", "accepted loss", *columns, "q-value"]
+    table = Table(columns, rows, formats=formats | {"accepted loss": ".0%"})
     page.section("Guardrails", table, note=GUARDRAIL_NOTE)
 
 
-def _values(result: dict[str, Any], name: str, found: dict[str, Any]) -> list[Any]:
+def _values(found: dict[str, Any]) -> list[Any]:
     ends = [found["interval"][end] for end in ("low", "high")]
-    p_value = found["difference"]["p_value"]  # a lift over a control of 0 has none
-    return [found["control"], found["treatment"], found["lift"], *ends, p_value, result["q_values"][name]]
+    return [found["control"], found["treatment"], found["lift"], *ends]

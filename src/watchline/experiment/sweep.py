@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from watchline.experiment.damaged import damaged_models
 from watchline.experiment.group_model import POINTS
 from watchline.experiment.offline_online import METRICS, Draws, correlate, find_missed
+from watchline.experiment.plain import number
 from watchline.experiment.policies import Policy
 from watchline.experiment.remembering import RememberingModel
 from watchline.metrics import bootstrap_of_seeds, bootstrap_totals
@@ -87,10 +88,10 @@ def measure_sweep(
     online = lift_draws([swept[name] for name in names], names.index(sweep.control), user_N, table["user_id"])
     low_M, high_M = np.percentile(online.draws_RM, [2.5, 97.5], axis=0)
     models = []
-    for number, (name, entry) in enumerate(sweep.entries.items()):
-        metrics = {metric: _number(offline[metric].value_M[number]) for metric in METRICS}
-        lift = {"lift": online.value_M[number], "low": low_M[number], "high": high_M[number]}
-        lift = {key: _number(value) for key, value in lift.items()}
+    for place, (name, entry) in enumerate(sweep.entries.items()):
+        metrics = {metric: number(offline[metric].value_M[place]) for metric in METRICS}
+        lift = {"lift": online.value_M[place], "low": low_M[place], "high": high_M[place]}
+        lift = {key: number(value) for key, value in lift.items()}
         kind = "trained" if entry.is_trained else "damaged"
         models.append({"model": name, "kind": kind, "what": entry.describes, **metrics, **lift})
     return {
@@ -138,7 +139,3 @@ def lift_draws(
     totals_RM, total_M = bootstrap_totals(sums_UM, REPLICATES, 0), sums_UM.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):  # a draw of users who watch nothing has no lift
         return Draws(total_M / total_M[control] - 1, totals_RM / totals_RM[:, [control]] - 1)
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
