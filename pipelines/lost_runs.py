@@ -1,66 +1,127 @@
 """Flow runs whose process died: what they left is ended, and they are scheduled again.
 
 A stage's failure ends a flow run in the state Failed, which is never repeated. A run that was killed is Crashed, or
-still Running where the machine went down with it; stages that it had done are cached, and training goes on at its
-checkpoint.
+still Running, Pending or Cancelling where the worker or the machine went down with it; stages that it had done are
+cached, and training goes on at its checkpoint.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import StateType
+import psutil
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas import filters
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Crashed, Failed, Scheduled
+from prefect.states import Cancelled, Crashed, Scheduled
 
 from pipelines.workspace import recover
 
 MAX_STARTS = 3
+# A second start of these does no more than one would. That of `rollback` could go back twice.
+RESTARTED = {"run", "daily", "backfill", "leaderboard", "search"}
+_ACTIVE = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
 _SETTLED_S = 30.0  # a worker says Crashed when the process ends and once more when it clears up, seconds later
+_LOOK_S = 5.0
+_RUN_ID = "PREFECT__FLOW_RUN_ID"  # in the environment of a worker's flow run
 
 
 class LostRuns:
-    """Looks for a holder of the workspace `root` that died, and for what became of its flow run."""
+    """Looks for a holder of the workspace `root` that died, and for flow runs of deployments that have no process."""
 
     def __init__(self, root: Path, say: Callable[[str], None]) -> None:
         self.root, self.say = root, say
-        self.found: dict[str, float] = {}  # id of a flow run -> when its holder was found dead
+        self.found: dict[UUID, float] = {}  # a flow run -> when it was found without its process
+        self.active: set[UUID] = set()
+        self.next_look = 0.0
+        self.complaint = ""
 
     def look(self) -> None:
-        """One look; cheap where nothing is lost."""
-        dead = recover(self.root, self.say)
-        if dead is not None and dead.flow_run:
-            self.found[dead.flow_run] = time.monotonic()
-        for flow_run, since in list(self.found.items()):
-            if self._settled(flow_run, time.monotonic() - since):
-                del self.found[flow_run]
+        """One look, at the workspace each time, at the server every few seconds; what goes wrong is said once."""
+        try:
+            dead = recover(self.root, self.say)
+            if dead is not None and dead.flow_run:
+                self.found.setdefault(UUID(dead.flow_run), time.monotonic())
+            if time.monotonic() >= self.next_look:
+                self.next_look = time.monotonic() + _LOOK_S
+                with get_client(sync_client=True) as client:
+                    self._look_at(client)
+                self.complaint = ""
+        except Exception as error:  # the server is being started again, the disk is full: the service outlives both
+            if (complaint := f"{type(error).__name__}: {error}") != self.complaint:
+                self.say(f"lost runs are looked for again in a moment: {complaint}")
+                self.complaint = complaint
 
-    def _settled(self, flow_run: str, seconds: float) -> bool:
-        """Schedule the run again if it is lost; False while that is not known."""
-        with get_client(sync_client=True) as client:
-            try:
-                run = client.read_flow_run(UUID(flow_run))
-            except ObjectNotFound:
-                return True
-            runs_on = run.state is None or run.state.type == StateType.RUNNING
-            if not runs_on and run.state.type != StateType.CRASHED:  # it was cancelled
-                return True
-            if run.deployment_id is None:  # someone's own command, of which no worker says that it died
-                if runs_on:
-                    client.set_flow_run_state(run.id, Crashed(message="Its process died."), force=True)
-                return True
-            if seconds < _SETTLED_S:
-                return False
-            if run.run_count >= MAX_STARTS:
-                message = f"Its process died {run.run_count} times; it is not started again."
-                self.say(f"{run.name}: {message}")
-                client.set_flow_run_state(run.id, Failed(message=message), force=True)
-                return True
-            self.say(f"{run.name} died and is started again")
-            state = Scheduled(name="AwaitingRetry", message="Its process died; stages that are done stay cached.")
-            client.set_flow_run_state(run.id, state)
+    def _look_at(self, client: SyncPrefectClient) -> None:
+        of_deployments = filters.FlowRunFilterDeploymentId(is_null_=False)
+        runs = client.read_flow_runs(
+            flow_run_filter=filters.FlowRunFilter(state=_in_state(), deployment_id=of_deployments)
+        )
+        active, alive = {run.id for run in runs}, _with_a_process()
+        for run in (active - alive) | (self.active - active):
+            self.found.setdefault(run, time.monotonic())
+        self.active = active
+        for lost, since in list(self.found.items()):
+            if lost in alive and lost not in active:
+                continue  # its process is about to end
+            if lost in alive or self._settled(client, lost, time.monotonic() - since):
+                del self.found[lost]
+
+    def _settled(self, client: SyncPrefectClient, flow_run: UUID, seconds: float) -> bool:
+        """Schedule the run again, or say what it was, if it is lost; False while that is not known."""
+        try:
+            run = client.read_flow_run(flow_run)
+        except ObjectNotFound:
             return True
+        state = run.state.type if run.state else StateType.RUNNING
+        if state not in (*_ACTIVE, StateType.CRASHED):
+            return True
+        if seconds < _SETTLED_S:
+            return False
+        _close(client, run)
+        if state == StateType.CANCELLING:
+            client.set_flow_run_state(run.id, Cancelled(message="Its process had died."), force=True)
+        elif run.deployment_id is None or client.read_flow(run.flow_id).name not in RESTARTED:
+            self.say(f"{run.name} died and is not started again by itself")
+            client.set_flow_run_state(run.id, Crashed(message="Its process died. Start it again."), force=True)
+        elif run.run_count >= MAX_STARTS:
+            self.say(f"{run.name} died {run.run_count} times and is not started again")
+            client.set_flow_run_state(run.id, Crashed(message=f"It died {run.run_count} times."), force=True)
+        else:
+            self.say(f"{run.name} died and is started again")
+            message = f"Its process died (start {run.run_count}); stages that are done stay cached."
+            client.set_flow_run_state(run.id, Scheduled(name="AwaitingRetry", message=message), force=True)
+        return True
+
+
+def _in_state() -> filters.FlowRunFilterState:
+    return filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=_ACTIVE))
+
+
+def _with_a_process() -> set[UUID]:
+    """Flow runs that a worker started and that have a process."""
+    found = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError, ValueError):
+            found.add(UUID(process.environ().get(_RUN_ID, "")))
+    return found
+
+
+def _close(client: SyncPrefectClient, run: FlowRun) -> None:
+    """Say of a lost run's tasks, and of the runs within it, that they are over."""
+    crashed = Crashed(message="The process of the flow died.")
+    of_it = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=[run.id]))
+    running = filters.TaskRunFilter(state=filters.TaskRunFilterState(type=filters.TaskRunFilterStateType(any_=_ACTIVE)))
+    for task in client.read_task_runs(flow_run_filter=of_it, task_run_filter=running):
+        client.set_task_run_state(task.id, crashed, force=True)
+    within = filters.FlowRunFilterParentFlowRunId(any_=[run.id])
+    for child in client.read_flow_runs(
+        flow_run_filter=filters.FlowRunFilter(parent_flow_run_id=within, state=_in_state())
+    ):
+        _close(client, child)
+        client.set_flow_run_state(child.id, crashed, force=True)
