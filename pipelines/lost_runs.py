@@ -18,7 +18,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import filters
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelled, Crashed, Failed, Scheduled
+from prefect.states import Cancelled, Crashed, Scheduled
 
 from pipelines.workspace import lost_experiments, recover
 
@@ -51,7 +51,7 @@ class LostRuns:
                 self.next_look = time.monotonic() + _LOOK_S
                 with get_client(sync_client=True) as client:
                     self._look_at(client)
-            self.complaint = ""
+                self.complaint = ""
         except Exception as error:  # the server is being started again, the disk is full: the service outlives both
             if (complaint := f"{type(error).__name__}: {error}") != self.complaint:
                 self.say(f"lost runs are looked for again in a moment: {complaint}")
@@ -67,6 +67,8 @@ class LostRuns:
             self.found.setdefault(run, time.monotonic())
         self.active = active
         for lost, since in list(self.found.items()):
+            if lost in alive and lost not in active:
+                continue  # its process is about to end
             if lost in alive or self._settled(client, lost, time.monotonic() - since):
                 del self.found[lost]
 
@@ -88,9 +90,8 @@ class LostRuns:
             self.say(f"{run.name} died and is not started again by itself")
             client.set_flow_run_state(run.id, Crashed(message="Its process died. Start it again."), force=True)
         elif run.run_count >= MAX_STARTS:
-            message = f"Its process died {run.run_count} times; it is not started again."
-            self.say(f"{run.name}: {message}")
-            client.set_flow_run_state(run.id, Failed(message=message), force=True)
+            self.say(f"{run.name} died {run.run_count} times and is not started again")
+            client.set_flow_run_state(run.id, Crashed(message=f"It died {run.run_count} times."), force=True)
         else:
             self.say(f"{run.name} died and is started again")
             message = f"Its process died (start {run.run_count}); stages that are done stay cached."

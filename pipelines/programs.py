@@ -85,10 +85,12 @@ class Programs:
                 raise RuntimeError(f"{name} ended with status {program.process.returncode}:\n" + "\n".join(tail))
 
     def stop(self) -> None:
-        """End all process trees, the newest program's first."""
+        """End all process trees, the newest program's first, and what one that died left running."""
         for program in reversed(self.programs.values()):
-            stop_tree(program.process.pid, _STOP_GRACE_S)
-            program.process.wait()
+            if program.process.poll() is None:
+                stop_tree(program.process.pid, _STOP_GRACE_S)
+                program.process.wait()
+        end_leftovers(self.folder, self.say)
 
     def _shorten(self, log: Path) -> None:
         """Keep the last full log beside the present one, which the program appends to all the time."""
@@ -98,12 +100,12 @@ class Programs:
 
 
 def end_leftovers(folder: Path, say: Callable[[str], None]) -> bool:
-    """End what a service that was killed left running: server, worker, flows. Whether there was something."""
+    """End programs of a service that are in nobody's care: server, worker, flows. Whether there was something."""
     found = {process.pid: process for process in psutil.process_iter() if _is_program(process, str(folder.resolve()))}
     for process in found.values():
         with contextlib.suppress(psutil.NoSuchProcess):
             if process.ppid() not in found:  # the others are in the tree of one of these
-                say(f"ending process {process.pid}, which an earlier service left running")
+                say(f"ending process {process.pid}, which the service left running")
                 stop_tree(process.pid, _STOP_GRACE_S)
     return bool(found)
 

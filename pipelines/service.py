@@ -95,20 +95,14 @@ def up(root: Path, port: int, reports_port: int, say: Callable[[str], None] = pr
 
 
 def _watch(root: Path, programs: Programs, say: Callable[[str], None]) -> None:
-    """Look after programs and lost runs for ever. What goes wrong in a look at runs is said once, and tried again."""
-    from pipelines.lost_runs import LostRuns
+    """Look after programs and lost runs for ever."""
+    from pipelines.lost_runs import LostRuns  # it brings prefect too
 
-    lost, complaint = LostRuns(root, say), ""
+    lost = LostRuns(root, say)
     while True:
         time.sleep(_POLL_S)
         programs.look()
-        try:
-            lost.look()
-            complaint = ""
-        except Exception as error:  # the server is just being started again, the disk is full, ...
-            if str(error) != complaint:
-                complaint = str(error)
-                say(f"cannot look after lost runs, trying on: {complaint or repr(error)}")
+        lost.look()
 
 
 def down(root: Path, wait_s: float = 90.0, say: Callable[[str], None] = print) -> bool:

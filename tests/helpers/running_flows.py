@@ -41,4 +41,4 @@ def end_of(api: str, run: str, states: tuple[str, ...] = ENDED) -> dict[str, Any
         found = {} if response.status_code == BUSY else response.raise_for_status().json()
         return found if found.get("state_type") in states else None
 
-    return wait_until(seen, 300, f"run {run} to end")
+    return wait_until(seen, 600, f"run {run} to end")

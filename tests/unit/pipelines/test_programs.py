@@ -87,7 +87,7 @@ def test_what_a_killed_service_left_is_ended_and_another_ones_is_not(
     (tmp_path / "other").mkdir()
     assert not end_leftovers(tmp_path / "other", said.append) and lives(left)
     assert end_leftovers(tmp_path, said.append) and not lives(left)
-    assert said == [f"ending process {left.pid}, which an earlier service left running"]
+    assert said == [f"ending process {left.pid}, which the service left running"]
 
 
 def test_ui_down_ends_what_a_killed_service_left(tmp_path: Path, said: list[str]):
