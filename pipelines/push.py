@@ -34,10 +34,9 @@ def push(root: Path, stages: Sequence[str], refs: Sequence[str]) -> list[str]:
     if remote := dvc_remote(root):
         done = run_lines(["dvc", "push", "--run-cache", *stages], root, print, _TIMEOUT_S)
         if done.returncode:
-            again = (
-                "the same run once more, all its stages cached,"  # `dvc push` reads dvc.lock, which the run puts back
-            )
-            raise PushError(_complaint(f"DVC remote {remote}", again, done.lines))
+            # Once a run is over, its dvc.lock is in its record, and no longer where `dvc push` reads it.
+            remedy = "the same run once more, or `dvc exp apply` of it and `dvc push --run-cache`"
+            raise PushError(_complaint(f"DVC remote {remote}", remedy, done.lines))
         reached.append(f"DVC remote {remote}")
     return [*reached, *_push_git(root, _refspecs(refs))]
 
