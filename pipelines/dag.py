@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def stages_in_order(root: Path, target: str | None = None) -> list[str]:
+def stages_in_order(root: Path, target: str | None = None) -> dict[str, bool]:
     """Names of all stages (a matrix item as ``train@gr``), every stage after the ones it depends on.
 
     Where dependencies leave a choice, the order of dvc.yaml decides, then the name. With `target` (all items of a
-    matrix) only that stage and what it depends on. Raises ValueError for a target there is not.
+    matrix) only that stage and what it depends on. The value says whether all inputs of the stage are code or made by
+    stages; of what `dvc add` tracks, DVC notes a change only when it looks at that too. Raises ValueError for a target
+    there is not.
     """
     import networkx
     import yaml
@@ -29,7 +31,9 @@ def stages_in_order(root: Path, target: str | None = None) -> list[str]:
         ordered = networkx.lexicographical_topological_sort(
             graph, key=lambda stage: (places[names[stage]], names[stage])
         )
-        return [names[stage] for stage in ordered if names[stage]]
+        return {
+            names[stage]: all(names[above] for above in graph.predecessors(stage)) for stage in ordered if names[stage]
+        }
 
 
 def command_of(root: Path, stage: str) -> str:

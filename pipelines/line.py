@@ -56,8 +56,8 @@ def run_line(root: Path, plan: Plan, named: Callable[[str], None]) -> list[Stage
         outcome: list[str] = []
         missing = None
         try:
-            for stage in stages_in_order(root, plan.stage):
-                results.append(run_stage(stage, root, plan.settings.timeout_of(stage)))
+            for stage, inputs_are_made in stages_in_order(root, plan.stage).items():
+                results.append(run_stage(stage, root, plan.settings.timeout_of(stage), alone=inputs_are_made))
                 if stage == "drift" and (alarm := drift_alarm(root, identity.name)):
                     tell(alarm)
             lines, refs = keep(root, plan, identity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from pipelines.process import run_lines
 
 GIT_REMOTE = "origin"
 REGISTRY_BRANCH = "watchline-registry"
+_REASON = re.compile(r"\[Errno \d+\] [^:'\n]+")
 _PUSH_COMMITS = Path(__file__).with_name("push_commits.py")
 _TIMEOUT_S = 6 * 3600.0
 
@@ -32,7 +34,9 @@ def push(root: Path, stages: Sequence[str], refs: Sequence[str]) -> list[str]:
     if remote := dvc_remote(root):
         done = run_lines(["dvc", "push", "--run-cache", *stages], root, print, _TIMEOUT_S)
         if done.returncode:
-            raise PushError(_complaint(f"DVC remote {remote}", "dvc push --run-cache", done.lines))
+            # Once a run is over, its dvc.lock is in its record, and no longer where `dvc push` reads it.
+            remedy = "the same run once more, or `dvc exp apply` of it and `dvc push --run-cache`"
+            raise PushError(_complaint(f"DVC remote {remote}", remedy, done.lines))
         reached.append(f"DVC remote {remote}")
     return [*reached, *_push_git(root, _refspecs(refs))]
 
@@ -71,7 +75,7 @@ def _push_git(root: Path, refspecs: Sequence[str]) -> list[str]:
         return []
     done = run_lines(["git", "push", GIT_REMOTE, *refspecs], root, print, 600.0)
     if done.returncode:
-        command = f"git push {GIT_REMOTE} {' '.join(refspecs)}"
+        command = f"`git push {GIT_REMOTE} {' '.join(refspecs)}`"
         raise PushError(_complaint(f"git remote {GIT_REMOTE}", command, done.lines))
     return [f"git remote {GIT_REMOTE}"]
 
@@ -84,9 +88,10 @@ def dvc_remote(root: Path) -> str | None:
         return repo.config["core"].get("remote")
 
 
-def _complaint(what: str, command: str, lines: Sequence[str]) -> str:
-    tail = "\n".join(lines[-8:])
+def _complaint(what: str, remedy: str, lines: Sequence[str]) -> str:
+    """Message of a push that failed: its first line goes to pages, so the reason stands there."""
+    reason = _REASON.search("\n".join(lines))
     return (
-        f"{what} did not take the result; it is whole in this workspace, and `{command}` brings it there. "
-        f"Last lines:\n{tail}"
+        f"{what} did not take the result{f' ({reason[0]})' if reason else ''}; it is whole in this workspace, and "
+        f"{remedy} brings it there. Last lines:\n" + "\n".join(lines[-8:])
     )

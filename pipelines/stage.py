@@ -55,17 +55,19 @@ def is_worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
 
 
 @task(retries=3, retry_delay_seconds=[5, 15, 45], retry_condition_fn=is_worth_a_retry, persist_result=False)
-def reproduce(stage: str, root: Path, timeout_s: float) -> State[StageResult]:
+def reproduce(stage: str, root: Path, timeout_s: float, alone: bool) -> State[StageResult]:
     """Run `dvc repro STAGE`; the task ends in the state Completed, or Cached where DVC had the stage already.
 
-    Outputs that come out of DVC's cache are checked: DVC itself takes a cached file for what its name says. Raises
-    StageError with the last lines; of its kinds, WorkspaceBusyError and LostWorkerError are retried.
+    `alone`: without a look at the stages before it. Outputs that come out of DVC's cache are checked: DVC itself takes
+    a cached file for what its name says. Raises StageError with the last lines; of its kinds, WorkspaceBusyError and
+    LostWorkerError are retried.
     """
     logger = get_run_logger()
     lock = _read(root / "dvc.lock")
-    done = run_lines(["dvc", "repro", stage], root, logger.info, timeout_s)
+    command = ["dvc", "repro", *(["--single-item"] if alone else []), stage]
+    done = run_lines(command, root, logger.info, timeout_s)
     if done.returncode == 0 and remove_corrupt(root, _restored(done), logger.warning):
-        done = run_lines(["dvc", "repro", stage], root, logger.info, timeout_s)
+        done = run_lines(command, root, logger.info, timeout_s)
     if done.returncode == 0:
         cached = f"Running stage '{stage}':" not in done.lines
         rows, starts = rows_of(root, stage), task_run.run_count or 1
@@ -77,10 +79,13 @@ def reproduce(stage: str, root: Path, timeout_s: float) -> State[StageResult]:
     raise error
 
 
-def run_stage(stage: str, root: Path, timeout_s: float, **options: Any) -> StageResult:
-    """`reproduce` as a task of the stage's own name, with Prefect's `options`; raises what it raises."""
+def run_stage(stage: str, root: Path, timeout_s: float, alone: bool = False, **options: Any) -> StageResult:
+    """`reproduce` as a task of the stage's own name, with Prefect's `options`; raises what it raises.
+
+    `alone`: this run has seen to the stages before it, so that DVC need not (half a second each).
+    """
     named = reproduce.with_options(name=stage, task_run_name=stage, **options)
-    return named(stage, root, timeout_s, return_state=True).result()
+    return named(stage, root, timeout_s, alone, return_state=True).result()
 
 
 def describe(result: StageResult) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+WEEK = ["ingest.days=7", "ingest.exposures=4000", "window.end=2024-03-07"]  # of generated data
 # One thread each: two threads of a process wait for each other where the tests share the cores.
 SMALL = {
     "window.finetune_days": 1,

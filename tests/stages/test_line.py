@@ -7,10 +7,8 @@ import pytest
 import yaml
 
 from pipelines.params import compose_params
-from tests.helpers.line_checkout import SMALL, checkout, dvc
+from tests.helpers.line_checkout import SMALL, WEEK, checkout, dvc
 from watchline.overview.rebuild import rebuild
-
-WEEK = ["ingest.days=7", "ingest.exposures=4000", "window.end=2024-03-07"]
 
 
 @pytest.fixture(scope="module")

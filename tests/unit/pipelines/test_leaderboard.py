@@ -64,6 +64,7 @@ def sleepers(project: Path) -> list[psutil.Process]:
 @pytest.mark.timeout(400)
 def test_a_failed_seed_is_named_and_a_repeat_runs_it_alone(project, where, prefect_api):
     from pipelines.leaderboard import LeaderboardError, leaderboard
+    from pipelines.search import search
 
     (where / "broken-2").touch()
     with pytest.raises(LeaderboardError, match=r"(?s)seed 2: .*no such luck"):
@@ -81,6 +82,10 @@ def test_a_failed_seed_is_named_and_a_repeat_runs_it_alone(project, where, prefe
     )
     with hold_experiments(*busy), held:
         leaderboard(root=project, wait_s=0)
+    shutil.copy(ROOT / "conf/search.yaml", project / "conf/search.yaml")
+    with hold_experiments(*busy), held:
+        search(root=project, wait_s=0)
+    (project / "conf/search.yaml").unlink()
     held, busy = pytest.raises(WorkspaceHeldError, match="workspace is held by a daily"), (project, "a daily", 0, print)
     with hold(*busy), held:
         leaderboard(root=project, wait_s=0)
