@@ -51,7 +51,7 @@ class LostRuns:
                 self.next_look = time.monotonic() + _LOOK_S
                 with get_client(sync_client=True) as client:
                     self._look_at(client)
-            self.complaint = ""
+                self.complaint = ""
         except Exception as error:  # the server is being started again, the disk is full: the service outlives both
             if (complaint := f"{type(error).__name__}: {error}") != self.complaint:
                 self.say(f"lost runs are looked for again in a moment: {complaint}")
@@ -67,6 +67,8 @@ class LostRuns:
             self.found.setdefault(run, time.monotonic())
         self.active = active
         for lost, since in list(self.found.items()):
+            if lost in alive and lost not in active:
+                continue  # its process is about to end
             if lost in alive or self._settled(client, lost, time.monotonic() - since):
                 del self.found[lost]
 

@@ -102,7 +102,7 @@ def test_a_run_outlives_its_server_and_its_worker(served, other, name, stage, sc
     served.program(name).kill()
     wait_for(lambda: f"{name} ended with status -9; starting it again" in served.log.read_text(), 60, "its end")
     done = served.wait_for_state(run, "COMPLETED")
-    assert done["run_count"] == 1
+    assert done["run_count"] == (1 if name == "server" else 2)  # a worker's runs end with it
     assert undisturbed(other, f"train.scale={scale}") in recorded(served.project).values()
     wait_for(lambda: holder(served.project) is None, 30, "the workspace")
     assert_only_the_service_works_in(served)
