@@ -2,12 +2,13 @@
 
 import contextlib
 import time
+from collections import Counter
 from pathlib import Path
+from random import Random
 
 import psutil
 import pytest
 
-from pipelines.workspace import holder
 from tests.helpers.kills import (
     api_url,
     assert_nothing_left,
@@ -22,6 +23,7 @@ from tests.helpers.kills import (
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 KILLS = 50
+KINDS = ["flow", "dvc", "stage", "rank", "watcher"]
 
 
 def victims(root: Path, flow: psutil.Process) -> dict[str, list[psutil.Process]]:
@@ -44,51 +46,29 @@ def victims(root: Path, flow: psutil.Process) -> dict[str, list[psutil.Process]]
     return {kind: processes for kind, processes in found.items() if processes}
 
 
-def at_work(root: Path, pid: int) -> bool:
-    """Whether the flow is past its start: it holds the workspace."""
-    now = holder(root)
-    return now is not None and now.pid == pid
+def kill_one(random: Random, root: Path, flow: psutil.Process, killed: Counter[str]) -> None:
+    """Kill a process of a random kind at a random moment after it is there; nothing where the flow ends before."""
+    kind = random.choice(KINDS)
+    while lives(flow) and kind not in victims(root, flow):
+        time.sleep(0.1)
+    time.sleep(random.uniform(0, 10 if kind == "flow" else 1.5))
+    if lives(flow) and (found := victims(root, flow).get(kind)):
+        random.choice(found).kill()
+        killed[kind] += 1
 
 
 def test_fifty_random_kills_in_a_row_end_with_the_bytes_of_undisturbed_runs(project, other, prefect_api, tmp_path):
-    random, log = seeded(), tmp_path / "flow.log"
-    killed: dict[str, int] = {}
-    scale, failed = 1, 0
-    flow = None
-    while sum(killed.values()) < KILLS or flow is not None:
-        if flow is None:
-            flow = start_flow(project, "run", f"train.scale={scale}", log=log, api=api_url())
-            started = psutil.Process(flow.pid)
-        enough = sum(killed.values()) >= KILLS
-        if random.random() < 0.9:  # the others are killed while they start
-            while flow.poll() is None and not at_work(project, flow.pid):
-                time.sleep(0.05)
-        deadline = time.monotonic() + (300 if enough else random.uniform(0, 6))
-        while flow.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        if flow.poll() is None:
-            assert not enough, "the last run did not end"
-            kinds = victims(project, started)
-            kind = random.choice(sorted(kinds))
-            with contextlib.suppress(psutil.NoSuchProcess):
-                random.choice(kinds[kind]).kill()
-                killed[kind] = killed.get(kind, 0) + 1
-            if kind == "flow":
-                flow.wait()
-        if flow.poll() is not None:
-            if flow.returncode == 0:
-                scale += 1
-            failed += flow.returncode == 1
-            assert flow.returncode in (0, 1, -9)
-            flow = (
-                None
-                if flow.returncode == 0 or not enough
-                else start_flow(project, "run", f"train.scale={scale}", log=log, api=api_url())
-            )
-    print(f"killed {killed}; {scale - 1} runs ended, {failed} times the retries were used up")
+    random, killed, ends, scale = seeded(), Counter[str](), Counter[int](), 1
+    while not (ends[0] == scale and killed.total() >= KILLS):
+        scale = ends[0] + 1
+        words = [f"train.scale={scale}"]
+        flow = start_flow(project, "run", *words, log=tmp_path / "flow.log", api=api_url(), PAUSE="0.05")
+        while flow.poll() is None and killed.total() < KILLS:
+            kill_one(random, project, psutil.Process(flow.pid), killed)
+        ends[flow.wait(600)] += 1
+        print(f"killed {dict(killed)}, exit statuses {dict(ends)}", flush=True)
+    assert set(ends) <= {0, 1, -9}  # 1: more kills of a stage than it has retries
     assert_nothing_left(project)
-    locks = sorted(recorded(project).values())
-    assert len(locks) == scale - 1 and locks == sorted(
-        undisturbed(other, f"train.scale={each}") for each in range(1, scale)
-    )
+    locks = sorted(undisturbed(other, f"train.scale={each}") for each in range(1, scale + 1))
+    assert sorted(recorded(project).values()) == locks
     assert not list(half_files(project / ".dvc/cache"))

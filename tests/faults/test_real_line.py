@@ -34,7 +34,7 @@ TINY = [
     "train.lightgbm.num_rounds=5",
     "abtest.requests=60",
     "abtest.false_positive_runs=20",
-    "abtest.expectation_runs=1",
+    "abtest.expectation_runs=2",
     "abtest.sweep_runs=1",
     "drift.max_rows=300",
 ]

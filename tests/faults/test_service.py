@@ -1,6 +1,7 @@
 """The whole service while parts of it are killed: server, worker, flow, all at once; a cancel that a stage resists."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -26,7 +27,7 @@ from tests.helpers.kills import (
 )
 from tests.unit.pipelines.test_ui import COMMAND, free_port
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
 
 class Served:
@@ -36,14 +37,13 @@ class Served:
         self.project, self.log = project, log
         self.port, self.reports_port = free_port(), free_port()
         self.api = f"http://127.0.0.1:{self.port}/api"
-        self.start()
 
     def start(self) -> None:
         words = [*COMMAND, str(self.project), str(self.port), str(self.reports_port)]
         environment = {**os.environ, "PAUSE": "0.2"}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(words, cwd=ROOT, stdout=log, stderr=log, env=environment)
-        wait_for(lambda: running(self.project), 300, "the service")
+        wait_for(lambda: running(self.project), 600, "the service")
 
     def program(self, name: str) -> psutil.Process:
         """The server or the worker."""
@@ -66,7 +66,7 @@ class Served:
 
     def wait_for_state(self, flow_run: str, state: str) -> dict:
         """The run once it is in that state."""
-        return wait_for(lambda: (run := self.get(flow_run)).get("state_type") == state and run, 400, state)
+        return wait_for(lambda: (run := self.get(flow_run)).get("state_type") == state and run, 600, state)
 
     def page(self, flow_run: str) -> str:
         """The run's Markdown artifact, newest first."""
@@ -79,15 +79,16 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    import shutil
-
     folder = tmp_path_factory.mktemp("service")
     service = Served(Path(shutil.copytree(template, folder / "project")), folder / "service.log")
-    yield service
-    service.process.send_signal(signal.SIGTERM)
-    service.process.wait(timeout=90)
+    try:
+        service.start()
+        yield service
+    finally:
+        service.process.send_signal(signal.SIGTERM)
+        service.process.wait(timeout=90)
+        print(service.log.read_text()[-4000:])
     assert_nothing_left(service.project)
-    print(service.log.read_text()[-4000:])
 
 
 def at_stage(served: Served, stage: str) -> list[psutil.Process]:
@@ -102,7 +103,7 @@ def test_a_run_outlives_its_server_and_its_worker(served, other, name, stage, sc
     served.program(name).kill()
     wait_for(lambda: f"{name} ended with status -9; starting it again" in served.log.read_text(), 60, "its end")
     done = served.wait_for_state(run, "COMPLETED")
-    assert done["run_count"] == 1
+    assert done["run_count"] == (1 if name == "server" else 2)  # a worker's runs end with it
     assert undisturbed(other, f"train.scale={scale}") in recorded(served.project).values()
     wait_for(lambda: holder(served.project) is None, 30, "the workspace")
     assert_only_the_service_works_in(served)
