@@ -51,7 +51,7 @@ class Settings(BaseModel):
         description="Where the result goes. experiment: a DVC experiment, git stays clean; branch: that, and a commit "
         "on a branch; workspace: params.yaml and dvc.lock stay changed, as dvc repro leaves them",
     )
-    branch: str = Field(default="watchline-runs", description="That branch, where record is branch; never checked out")
+    branch: str = Field(default="watchline-runs", description="The branch of that commit; it is never checked out")
     push: bool = Field(default=False, description=_PUSH)
     stage_timeout_s: Seconds = Field(
         default=6 * 3600,
