@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 # A mouse, as on a desktop: without one pages show themselves as on a telephone.
 MOUSE = "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-START_S, STEP_S = 30, 30
+START_S, STEP_S = 60, 60
 
 
 def chromium() -> str | None:
@@ -167,5 +167,16 @@ class _Session:
 def _tab_of(socket: ClientConnection) -> Tab:
     whole = Tab(socket)
     target = next(t for t in whole.call("Target.getTargets")["targetInfos"] if t["type"] == "page")
-    attached = whole.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
-    return Tab(_Session(socket, attached["sessionId"]))  # type: ignore[arg-type]
+    return _attached(whole, socket, target["targetId"])
+
+
+def opened(tab: Tab, url: str) -> Tab | None:
+    """The tab in which a link of `tab` has opened an address; None where there is none, or not yet."""
+    targets = tab.call("Target.getTargets")["targetInfos"]
+    found = [each["targetId"] for each in targets if each["type"] == "page" and each["url"] == url]
+    return _attached(tab, tab.socket.socket, found[0]) if found else None  # type: ignore[attr-defined]
+
+
+def _attached(tab: Tab, socket: ClientConnection, target: str) -> Tab:
+    session = tab.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+    return Tab(_Session(socket, session))  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.helpers.browser import Tab
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 # Where the middle of an element is, once it is in the window and nothing covers it; null until then.
 _PLACE = """(element => {
     if (!element) return null;
@@ -67,3 +67,11 @@ def write(tab: Tab, element: str, text: str) -> None:
     click(tab, element)
     tab.run("document.activeElement.select?.()")
     tab.call("Input.insertText", text=text)
+
+
+def choose(tab: Tab, label: str, choice: str) -> list[str]:
+    """Open a drop-down of a form by its arrow and take one choice; returns all of them as they stand there."""
+    click(tab, field(label, ".p-select-button__icon"))
+    choices = wait_for(tab, "[...document.querySelectorAll('.p-select-option')].map(each => each.innerText)", label)
+    click(tab, thing(choice, ".p-select-option"))
+    return choices
