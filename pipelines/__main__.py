@@ -37,6 +37,8 @@ def configure_environment(root: Path, api_port: int | None = None) -> None:
     if api_port is not None:
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{api_port}/api"
         os.environ["PREFECT_SERVER_UI_API_URL"] = os.environ["PREFECT_API_URL"]
+        os.environ["PREFECT_SERVER_UI_V2_ENABLED"] = "false"  # it calls a host on the internet from the browser
+        os.environ["PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT"] = "false"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,26 +13,34 @@ from pipelines.record import Identity, lock_hashes
 from pipelines.reports_server import reports_url
 from pipelines.stage import StageResult
 
+_FIRST = ("mae_s", "rmse_s", "xauc", "gauc", "calibration")  # a table shows no more columns without scrolling
+
 
 def publish(
     root: Path, identity: Identity, overrides: Sequence[str], results: Sequence[StageResult], outcome: Sequence[str]
 ) -> None:
     """All artifacts of a run that came as far as `results`; `outcome` has a line for each thing it led to."""
-    create_table_artifact(key="stages", table=stage_rows(results), description=f"Stages of {identity.name}")
-    if (root / "reports/evaluate/metrics.json").is_file():
+    ran = {each.stage for each in results}
+    create_table_artifact(
+        key="stages", table=stage_rows(results), description="Rows, seconds and peak memory of each stage"
+    )
+    if "evaluate" in ran:  # else the file there is of another run
         create_table_artifact(key="metrics", table=model_metrics(root), description="Models on the eval days")
-    create_table_artifact(key="hashes", table=lock_hashes(root), description=f"dvc.lock of {identity.name}")
-    pages = report_pages(root, results)
+    create_table_artifact(key="hashes", table=lock_hashes(root), description="Every output, as dvc.lock has it")
     again = [
         f"stage {each.stage} was started {each.starts} times; the log says why" for each in results if each.starts > 1
     ]
-    text = describe_run(identity, overrides, pages, [*interruptions(root, identity.name), *again, *outcome])
-    create_markdown_artifact(key="run", markdown=text, description=identity.name)
-    create_link_artifact(key="reports", link=f"{reports_url(root)}/index.html", link_text=f"Reports of {identity.name}")
+    told = [*interruptions(root, identity.name), *again, *outcome]
+    text = describe_run(identity, overrides, report_pages(root, results), told)
+    create_markdown_artifact(key="run", markdown=text, description="What ran, from what, where its result is")
+    if "report" in ran:
+        link = f"{reports_url(root)}/index.html"
+        words = f"Reports of {identity.name}"
+        create_link_artifact(key="reports", link=link, link_text=words, description="The pages of this run")
 
 
 def stage_rows(results: Sequence[StageResult]) -> list[dict[str, object]]:
-    """A row a stage: how it went, rows, seconds, peak memory in MB, how often it was started."""
+    """A row a stage: how it went, rows, seconds, peak memory in MB (resident), how often it was started."""
     return [
         {
             "stage": each.stage,
@@ -47,12 +55,14 @@ def stage_rows(results: Sequence[StageResult]) -> list[dict[str, object]]:
 
 
 def model_metrics(root: Path) -> list[dict[str, object]]:
-    """One row a model from reports/evaluate/metrics.json: its name and its scalar metrics."""
+    """One row a model from reports/evaluate/metrics.json: its scalar metrics to four digits, the telling ones first."""
     values = json.loads((root / "reports/evaluate/metrics.json").read_text(encoding="utf-8"))
-    return [
-        {"model": name, **{key: value for key, value in metrics.items() if isinstance(value, int | float)}}
-        for name, metrics in values["models"].items()
-    ]
+    rows: list[dict[str, object]] = []
+    for name, metrics in values["models"].items():
+        scalars = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+        order = [*(key for key in _FIRST if key in scalars), *(key for key in scalars if key not in _FIRST)]
+        rows.append({"model": name, **{key: round(scalars[key], 4) for key in order}})
+    return rows
 
 
 def report_pages(root: Path, results: Sequence[StageResult]) -> dict[str, str]:
@@ -77,5 +87,6 @@ def describe_run(identity: Identity, overrides: Sequence[str], pages: dict[str, 
     }
     lines = [f"# {identity.name}", "", *(f"- {key}: {value}" for key, value in facts.items())]
     lines += [f"- {line}" for line in outcome]
-    lines += ["", *(f"- [{stage}]({page})" for stage, page in pages.items())]
+    if pages:
+        lines += ["", "Pages: " + ", ".join(f"[{stage}]({page})" for stage, page in pages.items())]
     return "\n".join(lines) + "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -20,28 +20,54 @@ Target = Literal[(ALL, *Stage.__args__)]  # type: ignore[valid-type,attr-defined
 Record = Literal["experiment", "branch", "workspace"]
 _PUSH = "Push outputs to the default DVC remote and the record to the git remote origin, where there are such remotes"
 Seconds = Annotated[float, Field(gt=0)]
+_BELOW = ("record", "branch", "push", "stage_timeout_s", "timeouts_s", "wait_s")
+
+
+def _order_form(schema: dict[str, Any]) -> None:
+    """What to run comes first in the UI's form, below it where the result goes, and the limits.
+
+    The UI goes by `position`; without it a server on PostgreSQL would show the fields in an order of its own.
+    """
+    fields = schema["properties"]
+    below = [name for name in _BELOW if name in fields]
+    for position, name in enumerate([*(name for name in fields if name not in below), *below]):
+        fields[name]["position"] = position
 
 
 class Settings(BaseModel):
     """What every run of the line can be told."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_order_form)
 
-    experiment: Experiment = Field(default=NO_EXPERIMENT, description="Named set of overrides from conf/experiment")
+    experiment: Experiment = Field(
+        default=NO_EXPERIMENT, description="Named set of overrides, a file of conf/experiment; none: conf/ as it is"
+    )
     overrides: list[str] = Field(
-        default=[], description="Hydra overrides, one each, for example train.gr.width=128 or ingest=kuairand"
+        default=[],
+        description="Hydra overrides on top, one each, for example train.gr.width=128 or ingest=kuairand",
     )
     record: Record = Field(
         default="experiment",
-        description="Where the result goes: a DVC experiment (git stays clean); the experiment and a commit on the "
-        "branch below; or params.yaml and dvc.lock of the workspace, as dvc repro leaves them",
+        description="Where the result goes. experiment: a DVC experiment, git stays clean; branch: that, and a commit "
+        "on a branch; workspace: params.yaml and dvc.lock stay changed, as dvc repro leaves them",
     )
-    branch: str = Field(default="watchline-runs", description="Branch for `record: branch`; it is never checked out")
+    branch: str = Field(default="watchline-runs", description="The branch of that commit; it is never checked out")
     push: bool = Field(default=False, description=_PUSH)
-    stage_timeout_s: Seconds = Field(default=6 * 3600, description="Limit for one stage, seconds")
-    timeouts_s: dict[Stage, Seconds] = Field(default={}, description="Other limits, by stage, seconds")
+    stage_timeout_s: Seconds = Field(
+        default=6 * 3600,
+        title="Time limit of a stage",
+        description="Seconds until a stage is stopped and the run fails",
+    )
+    timeouts_s: dict[Stage, Seconds] = Field(
+        default={},
+        title="Other time limits",
+        description='Seconds by stage, instead of the limit above, for example {"train": 86400, "finetune": 7200}',
+    )
     wait_s: float = Field(
-        default=6 * 3600, ge=0, description="How long to wait for another run that holds the workspace, seconds"
+        default=6 * 3600,
+        ge=0,
+        title="Wait for the workspace",
+        description="Seconds to wait while another run holds the workspace; then this one fails",
     )
 
     def timeout_of(self, stage: str) -> float:
@@ -63,24 +89,36 @@ class Settings(BaseModel):
 class RunSettings(Settings):
     """One run with any overrides."""
 
-    target: Target = Field(default=ALL, description="Last stage to run, with what it depends on; all: the whole line")
+    target: Target = Field(
+        default=ALL, title="Last stage", description="The stage to run, after all it depends on; all: the whole line"
+    )
 
 
 class DailySettings(Settings):
     """The whole line on the window that ends with the newest complete day."""
 
     push: bool = Field(default=True, description=_PUSH)
-    gate: bool = Field(default=True, description="Ask the gate about the new model at the end")
+    gate: bool = Field(
+        default=True, description="At the end the gate judges the new model; one that passes becomes production"
+    )
 
 
 class BackfillSettings(DailySettings):
     """The days from `first` to `last`, or the last `days` complete days of the source, oldest first."""
 
-    first: date | None = Field(default=None, description="First window.end; none: counted back by `days`")
-    last: date | None = Field(default=None, description="Last window.end; none: the newest complete day of the source")
-    days: int = Field(default=7, ge=1, le=3660, description="How many days up to `last`, where `first` is none")
+    first: date | None = Field(
+        default=None,
+        title="First day",
+        description="The window's end in the first run; none: counted back from the last by `days`",
+    )
+    last: date | None = Field(
+        default=None,
+        title="Last day",
+        description="The window's end in the last run; none: the newest complete day of the source",
+    )
+    days: int = Field(default=7, ge=1, le=3660, description="How many days, where there is no first day")
     redo: bool = Field(
-        default=False, description="Run days again that are recorded; DVC still skips stages with the same inputs"
+        default=False, description="Run recorded days again; DVC still skips stages with the same inputs"
     )
 
     @model_validator(mode="after")

@@ -16,8 +16,10 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
+# A mouse, as on a desktop: without one pages show themselves as on a telephone.
+MOUSE = "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-START_S, STEP_S = 30, 30
+START_S, STEP_S = 60, 60
 
 
 def chromium() -> str | None:
@@ -51,29 +53,37 @@ class Tab:
         if method == "Runtime.exceptionThrown":
             self.problems.append(params["exceptionDetails"].get("text", "") + " " + str(params["exceptionDetails"]))
         elif method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
-            self.problems.append(params["entry"]["text"])
+            self.problems.append(f"{params['entry']['text']} {params['entry'].get('url', '')}".rstrip())
         elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning", "assert"):
             self.problems.append(str(params["args"]))
-        elif method == "Network.loadingFailed":
+        elif method == "Network.loadingFailed" and not params.get("canceled"):
             self.problems.append(f"request failed: {params['errorText']}")
         elif method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
 
     def open(self, path: Path, width: int = 1280, dark: bool = False, settle_s: float = 0.2) -> None:
         """Load a file with the network off, in a window of `width` CSS pixels, in the light or the dark scheme."""
+        self._load(path.resolve().as_uri(), width, 900, dark, offline=True)
+        time.sleep(settle_s)
+
+    def visit(self, url: str, width: int = 1280, height: int = 800, dark: bool = False) -> None:
+        """Load an address with the network on, in a window of `width` x `height` CSS pixels."""
+        self._load(url, width, height, dark, offline=False)
+
+    def _load(self, url: str, width: int, height: int, dark: bool, offline: bool) -> None:
         self.problems, self.requests = [], []
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
-        self.call("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0)
-        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        speed = {"latency": 0, "downloadThroughput": 0 if offline else -1, "uploadThroughput": 0 if offline else -1}
+        self.call("Network.emulateNetworkConditions", offline=offline, **speed)
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.call("Emulation.setDeviceMetricsOverride", **metrics)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=url)
         until = time.monotonic() + STEP_S
         while self.run("document.readyState") != "complete" and time.monotonic() < until:
             time.sleep(0.05)
-        time.sleep(settle_s)
 
     def run(self, script: str) -> Any:
         """Value of a JavaScript expression, awaited; raises RuntimeError with what it threw."""
@@ -88,6 +98,12 @@ class Tab:
         keyed = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
         self.call("Input.dispatchKeyEvent", type="keyDown", **keyed, **({"text": "\r"} if key == "Enter" else {}))
         self.call("Input.dispatchKeyEvent", type="keyUp", **keyed)
+
+    def click(self, x: float, y: float) -> None:
+        """The pointer moved to a place of the window and its main button pressed and let go there."""
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        for event in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=event, x=x, y=y, button="left", clickCount=1)
 
     def picture(self, path: Path, whole: bool = True) -> None:
         """A PNG of the page, whole or as much as the window shows."""
@@ -112,7 +128,7 @@ def browser(program: str) -> Iterator[Tab]:
     """A Chromium of its own profile with one tab, ended on leaving."""
     with tempfile.TemporaryDirectory() as profile:
         options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
-        options += ["--disable-dev-shm-usage", "--disable-background-networking", "--disable-extensions"]
+        options += ["--disable-dev-shm-usage", "--disable-background-networking", "--disable-extensions", MOUSE]
         command = [program, *options, "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
@@ -151,5 +167,16 @@ class _Session:
 def _tab_of(socket: ClientConnection) -> Tab:
     whole = Tab(socket)
     target = next(t for t in whole.call("Target.getTargets")["targetInfos"] if t["type"] == "page")
-    attached = whole.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
-    return Tab(_Session(socket, attached["sessionId"]))  # type: ignore[arg-type]
+    return _attached(whole, socket, target["targetId"])
+
+
+def opened(tab: Tab, url: str) -> Tab | None:
+    """The tab in which a link of `tab` has opened an address; None where there is none, or not yet."""
+    targets = tab.call("Target.getTargets")["targetInfos"]
+    found = [each["targetId"] for each in targets if each["type"] == "page" and each["url"] == url]
+    return _attached(tab, tab.socket.socket, found[0]) if found else None  # type: ignore[attr-defined]
+
+
+def _attached(tab: Tab, socket: ClientConnection, target: str) -> Tab:
+    session = tab.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+    return Tab(_Session(socket, session))  # type: ignore[arg-type]

@@ -97,10 +97,16 @@ def test_a_failing_stage_ends_the_run_with_its_last_lines_and_is_not_repeated(pr
     from pipelines.stage import StageError
 
     (project.parent / "where/broken").touch()
+    stale = project / "reports/evaluate/metrics.json"  # of another run: neither it nor that run's index is shown
+    stale.parent.mkdir(parents=True)
+    stale.write_text('{"models": {"gr": {"mae_s": 1.5}}}')
+    (project / "reports/index.html").touch()
     with pytest.raises(StageError, match=r"(?s)stage train@gr failed.*no such luck"):
         run(RunSettings(), project)
     assert ran(project) == ["ingest", "train"] and git_status(project) == ""
-    assert "**failed**: stage train@gr failed" in artifacts_of(newest_run())["run"].data
+    found = artifacts_of(newest_run())
+    assert "**failed**: stage train@gr failed" in found["run"].data
+    assert set(found) - {None} == {"stages", "hashes", "run"}  # the one without a key is the failed task's own
 
 
 def test_a_workspace_that_another_command_holds_is_waited_for(project, prefect_api):
@@ -127,9 +133,11 @@ def test_a_stage_whose_process_was_killed_from_outside_runs_again(project, prefe
     assert not result.cached and ran(project) == ["ingest"]
 
 
-def test_metric_rows_hold_the_scalars_of_every_model(project):
+def test_metric_rows_hold_the_scalars_of_every_model_the_telling_ones_first(project):
     from pipelines.artifacts import model_metrics
 
     (project / "reports/evaluate").mkdir(parents=True)
-    (project / "reports/evaluate/metrics.json").write_text('{"models": {"gr": {"mae_s": 1.5, "decile": [1, 2]}}}')
-    assert model_metrics(project) == [{"model": "gr", "mae_s": 1.5}]
+    values = '{"bias_s": 0.25, "decile": [1, 2], "mae_s": 1.51239, "rows": 7}'
+    (project / "reports/evaluate/metrics.json").write_text(f'{{"models": {{"gr": {values}}}}}')
+    (row,) = model_metrics(project)
+    assert list(row.items()) == [("model", "gr"), ("mae_s", 1.5124), ("bias_s", 0.25), ("rows", 7)]

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from pipelines.flow import ROOT, backfill, daily, run
-from pipelines.settings import BackfillSettings, RunSettings
+from pipelines.settings import BackfillSettings, DailySettings, RunSettings
 
 
 @pytest.mark.parametrize("flow", [run, daily, backfill])
@@ -26,6 +26,21 @@ def test_choices_are_the_stages_of_dvc_yaml_and_the_experiments_of_conf():
     presets = sorted(path.stem for path in (ROOT / "conf/experiment").glob("*.yaml"))
     assert fields["experiment"]["enum"] == ["none", *presets]
     assert fields["record"]["enum"] == ["experiment", "branch", "workspace"]
+
+
+@pytest.mark.parametrize(
+    ("model", "first"),
+    [
+        (RunSettings, ["experiment", "overrides", "target"]),
+        (DailySettings, ["experiment", "overrides", "gate"]),
+        (BackfillSettings, ["experiment", "overrides", "gate", "first", "last", "days", "redo"]),
+    ],
+)
+def test_a_form_asks_what_to_run_before_where_the_result_goes_and_for_limits_last(model, first):
+    fields = model.model_json_schema()["properties"]
+    by_position = sorted(fields, key=lambda name: fields[name]["position"])
+    assert by_position == [*first, "record", "branch", "push", "stage_timeout_s", "timeouts_s", "wait_s"]
+    assert not [name for name in fields if fields[name]["title"].endswith(" S")]  # a unit is no part of a title
 
 
 def test_limits_are_by_stage_and_the_experiment_comes_before_the_overrides():

@@ -2,9 +2,7 @@
 
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -16,25 +14,9 @@ import pytest
 from pipelines.service import down, running
 from pipelines.workspace import holder
 from tests.helpers.daily_project import git_status
+from tests.helpers.service import COMMAND, ROOT, lives, serving
 
-ROOT = Path(__file__).resolve().parents[3]
 SLEEP = "time.sleep(601)"
-SERVE = """
-import sys
-from pathlib import Path
-from pipelines.__main__ import configure_environment
-root, port, reports_port = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-configure_environment(root, port)
-from pipelines.service import up
-up(root, port, reports_port)
-"""
-COMMAND = [sys.executable, "-c", SERVE]
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def wait_for(condition, seconds: float, what: str):
@@ -86,13 +68,8 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def service(slow_project: Path, log: Path):
-    port, reports_port = free_port(), free_port()
-    process = subprocess.Popen(
-        [*COMMAND, str(slow_project), str(port), str(reports_port)], cwd=ROOT, stdout=log.open("w")
-    )
-    yield process, f"http://127.0.0.1:{port}/api", f"http://127.0.0.1:{reports_port}"
-    process.send_signal(signal.SIGTERM)
-    process.wait(timeout=60)
+    with serving(slow_project, log) as service:
+        yield service.process, service.api, service.reports
 
 
 @pytest.mark.faults
@@ -147,11 +124,3 @@ def answer(url: str):
     except httpx.TransportError:
         return None
     return response.json() if response.status_code == 200 else None
-
-
-def lives(process: psutil.Process) -> bool:
-    """Whether a process still runs; one that only waits to be reaped does not."""
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
