@@ -100,6 +100,7 @@ def test_more_treatments_share_the_users_and_are_compared_with_the_control(folde
     assert list(result["more_arms"]) == ["treatment", "treatment_2"]
     assert result["arms"]["treatment_2"]["epsilon"] == 0.5
     assert sum(arm["requests"] for arm in result["arms"].values()) == 150
+    assert "lightgbm (ranked by median, epsilon 0.5)" in (folder / "reports/abtest/index.html").read_text()
 
 
 def test_the_sweep_sets_each_models_offline_metrics_beside_its_lift_over_the_control(folder):

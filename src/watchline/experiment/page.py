@@ -85,7 +85,8 @@ def build_page(result: dict[str, Any]) -> Page:
 
 
 def _arm(arm: dict[str, Any]) -> str:
-    return f"{arm['model']} (ranked by {arm['statistic'].replace('_', ' ')})"
+    explores = "".join(f", {name} {arm[name]:g}" for name in ("epsilon", "temperature") if arm[name])
+    return f"{arm['model']} (ranked by {arm['statistic'].replace('_', ' ')}{explores})"
 
 
 def _add_checks(page: Page, result: dict[str, Any]) -> None:
