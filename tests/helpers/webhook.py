@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +18,6 @@ class Received:
 
     url: str = ""
     bodies: list[dict[str, Any]] = field(default_factory=list)
-    close: Callable[[], None] = lambda: None  # it goes away
 
     def wait(self, count: int, seconds: float) -> list[dict[str, Any]]:
         """The bodies, once there are `count`; fails where there are not in time."""
@@ -49,13 +48,8 @@ def webhook() -> Iterator[Received]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     received.url = f"http://127.0.0.1:{server.server_address[1]}/secret"
-
-    def close() -> None:
-        server.shutdown()
-        server.server_close()
-
-    received.close = close
     try:
         yield received
     finally:
-        close()
+        server.shutdown()
+        server.server_close()

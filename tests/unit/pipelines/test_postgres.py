@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import httpx
 import pytest
 
 from pipelines.service import running
 from tests.helpers.daily_project import make_project
 from tests.helpers.postgres import PASSWORD, find_programs, postgres
-from tests.helpers.running_flows import end_of, start, wait_until
+from tests.helpers.running_flows import ask, end_of, start, wait_until
 from tests.helpers.service import serving
 
 PROGRAMS = find_programs()
@@ -27,12 +26,12 @@ def test_runs_are_kept_in_postgresql_over_a_restart_and_sqlite_is_not_used(tmp_p
             wait_until(lambda: running(project), 300, "the service")
             run = start(service.api, "run", settings={"target": "ingest"})
             ended = end_of(service.api, run)
-            vacuum = httpx.get(f"{service.api}/admin/settings").json()["server"]["services"]["db_vacuum"]
+            vacuum = ask(f"{service.api}/admin/settings")["server"]["services"]["db_vacuum"]
             assert set(vacuum["enabled"]) == {"events", "flow_runs"}
             assert ended["state_type"] == "COMPLETED" and ended["name"].startswith("run-2024-03-01-default-")
         with serving(project, tmp_path / "second") as service:
             wait_until(lambda: running(project), 300, "the service again")
-            found = httpx.get(f"{service.api}/flow_runs/{run}").json()
+            found = ask(f"{service.api}/flow_runs/{run}")
             assert (found["name"], found["state_type"]) == (ended["name"], "COMPLETED")
             again = end_of(service.api, start(service.api, "run", settings={"target": "ingest"}))
             assert again["state_type"] == "COMPLETED"

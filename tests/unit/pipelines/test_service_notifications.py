@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 import yaml
@@ -17,9 +16,10 @@ from pipelines.promotion import Workspace, take_over
 from pipelines.reports_server import REPORTS_URL
 from pipelines.service import running
 from pipelines.workspace import holder
+from tests.helpers.daily_project import make_project as make_toy
 from tests.helpers.promotion_project import make_project
-from tests.helpers.running_flows import end_of, start, wait_until
-from tests.helpers.service import ROOT, Serving, lives, serving
+from tests.helpers.running_flows import ask, end_of, start, wait_until
+from tests.helpers.service import ROOT, Serving, free_port, lives, serving
 from tests.helpers.webhook import webhook
 from watchline.registry.arms import choose_arms
 
@@ -53,7 +53,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.mark.faults
 @pytest.mark.timeout(1200)
-def test_failure_kill_drift_and_verdict_reach_a_webhook_and_a_dead_one_stops_nothing(project, tmp_path, monkeypatch):
+def test_failure_kill_drift_and_verdict_reach_a_webhook(project, tmp_path, monkeypatch):
     line = {"settings": {"record": "workspace"}}
     with webhook() as told:
         monkeypatch.setenv(WEBHOOK_URL, told.url)
@@ -95,19 +95,33 @@ def test_failure_kill_drift_and_verdict_reach_a_webhook_and_a_dead_one_stops_not
             for log in (project / ".prefect/service").glob("*.log"):
                 assert "/secret" not in log.read_text()
 
-            told.close()
-            assert end_of(service.api, start(service.api, "run", **line))["state_type"] == "COMPLETED"
-            service.process.kill()
-            service.process.wait()
-            left = [each for each in psutil.process_iter() if is_of(each, project)]
-            assert len(left) >= 2
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_a_dead_webhook_stops_no_run_and_a_killed_service_is_cleared_up(tmp_path, monkeypatch):
+    project = make_toy(tmp_path / "project", "2024-03-01")
+    (tmp_path / "where").mkdir()
+    (tmp_path / "where/broken").touch()
+    monkeypatch.setenv("WHERE", str(tmp_path / "where"))
+    monkeypatch.setenv(WEBHOOK_URL, f"http://127.0.0.1:{free_port()}/secret")
+    with serving(project, tmp_path / "first") as service:
+        wait_until(lambda: running(project), 240, "the service")
+        assert end_of(service.api, start(service.api, "run"))["state_type"] == "FAILED"
+        assert (
+            end_of(service.api, start(service.api, "run", settings={"target": "ingest"}))["state_type"] == "COMPLETED"
+        )
+        assert len(ask(f"{service.api}/automations/filter", {})) == 3
+        service.process.kill()
+        service.process.wait()
+        left = [each for each in psutil.process_iter() if is_of(each, project)]
+        assert len(left) >= 2
     monkeypatch.delenv(WEBHOOK_URL)
     with serving(project, tmp_path / "second") as service:
         wait_until(lambda: running(project), 240, "the second service")
         assert (tmp_path / "second").read_text().count("which the service left running") == 2
         assert not any(lives(each) for each in left)
-        assert httpx.post(f"{service.api}/automations/filter", json={}).json() == []
-        blocks = httpx.post(f"{service.api}/block_documents/filter", json={}).json()
+        assert ask(f"{service.api}/automations/filter", {}) == []
+        blocks = ask(f"{service.api}/block_documents/filter", {})
         assert "watchline" not in [block["name"] for block in blocks]
 
 
