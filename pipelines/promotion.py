@@ -22,7 +22,7 @@ import yaml
 
 from pipelines.file_lock import try_lock
 from pipelines.process import run_lines
-from pipelines.stage import BUSY
+from pipelines.stage_errors import BUSY
 from pipelines.workspace import hold, holder
 
 REGISTRY, COMPARISON, REPORT = "registry", "runs/promote", "reports/promote"
