@@ -10,6 +10,7 @@ import yaml
 
 from watchline.config import ConfigError
 from watchline.overview.rebuild import rebuild
+from watchline.overview.verdict import overall
 from watchline.report import Page
 from watchline.stages import report as stage
 
@@ -107,6 +108,11 @@ def test_data_that_did_not_pass_overrule_the_ab_test(tmp_path, monkeypatch):
     _, summary = run(tmp_path, monkeypatch)
     assert summary["verdict"]["status"] == "fail" and summary["verdict"]["word"] == "Don't ship"
     assert failed["text"] in summary["verdict"]["text"]
+
+
+def test_first_choices_of_a_random_log_are_no_ground_to_ship_on():
+    stages = METRICS | {"abtest": METRICS["abtest"] | {"environment": "replay"}}
+    assert (overall(METRICS).word, overall(stages).word) == ("Ship", "Test online")
 
 
 def test_a_reward_model_is_labelled_as_what_it_is(tmp_path, monkeypatch):

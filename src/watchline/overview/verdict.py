@@ -10,6 +10,7 @@ from watchline.report.metric_words import DISTANCE
 from watchline.report.values import show
 
 SHIP, DO_NOT_SHIP, CANNOT_TELL = "Ship", "Don't ship", "Can't tell"
+TEST_ONLINE = "Test online"
 _WORDS = {"pass": SHIP, "fail": DO_NOT_SHIP}
 # What an environment's answers are, where they are not the world's own.
 CAUTIONS = {
@@ -54,7 +55,10 @@ def reasons(stages: dict[str, Metrics]) -> Table:
 
 def _online(abtest: Metrics) -> Verdict:
     verdict = verdict_of(abtest)
-    return Verdict(verdict.status, verdict.text, _WORDS.get(verdict.status, CANNOT_TELL))
+    word = _WORDS.get(verdict.status, CANNOT_TELL)
+    if word == SHIP and abtest.get("environment") == "replay":  # first choices alone are no ground to ship on
+        word = TEST_ONLINE
+    return Verdict(verdict.status, verdict.text, word)
 
 
 def _test_of_the_test(abtest: Metrics) -> Verdict | None:
