@@ -125,7 +125,7 @@ def test_a_dead_webhook_stops_no_run_and_a_killed_service_is_cleared_up(tmp_path
     monkeypatch.delenv(WEBHOOK_URL)
     with serving(project, tmp_path / "second") as service:
         wait_until(lambda: running(project), 240, "the second service")
-        assert (tmp_path / "second").read_text().count("which the service left running") == 2
+        assert "which the service left running" in (tmp_path / "second").read_text()
         assert not any(lives(each) for each in left)
         assert ask(f"{service.api}/automations/filter", {}) == []
         blocks = ask(f"{service.api}/block_documents/filter", {})
