@@ -82,4 +82,6 @@ def _register(
     if old is None:
         client.create_automation(automation)
     else:  # by way of its JSON, since the client sends what was set, and types of triggers and actions are defaults
-        client.update_automation(old.id, AutomationCore.model_validate(automation.model_dump()))
+        client.update_automation(
+            old.id, AutomationCore.model_validate(automation.model_dump(exclude={"owner_resource"}))
+        )

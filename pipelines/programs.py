@@ -102,7 +102,7 @@ class Programs:
 def end_leftovers(folder: Path, say: Callable[[str], None]) -> bool:
     """End programs of a service that are in nobody's care: server, worker, flows. Whether there was something."""
     found = {process.pid: process for process in psutil.process_iter() if _is_program(process, str(folder.resolve()))}
-    for process in found.values():
+    for process in sorted(found.values(), key=psutil.Process.create_time, reverse=True):  # a worker before its server
         with contextlib.suppress(psutil.NoSuchProcess):
             if process.ppid() not in found:  # the others are in the tree of one of these
                 say(f"ending process {process.pid}, which the service left running")

@@ -54,6 +54,7 @@ def up(root: Path, port: int, reports_port: int, say: Callable[[str], None] = pr
         if not try_lock(lock):
             say(f"the service runs already\n{running(root) or 'it is just starting: ask again in a moment'}")
             return
+        lock.truncate(0)  # addresses of one that was killed
         if webhook := os.environ.get(WEBHOOK_URL):
             require_address(webhook)
         end_leftovers(folder, say)

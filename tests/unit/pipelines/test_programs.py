@@ -115,8 +115,11 @@ def test_a_foreign_server_on_the_port_is_named_and_gets_no_deployments(tmp_path:
         message = (
             rf"(?s)the Prefect server cannot listen on 127.0.0.1:{port} \(process \d+, `.*make ui PORT={port + 100}"
         )
+        (tmp_path / ".prefect/service").mkdir(parents=True)
+        (tmp_path / ".prefect/service/lock").write_text("addresses of a killed service")
         with pytest.raises(PortTakenError, match=message):
             up(tmp_path, port, 0, said.append)
+        assert (tmp_path / ".prefect/service/lock").read_text() == ""
         with pytest.raises(PortTakenError, match=rf"the report server .*:{port} .*make ui REPORTS_PORT="):
             up(tmp_path, free_port(), port, said.append)
         foreign.shutdown()
