@@ -84,7 +84,7 @@ def run_queue(root: Path, on_line: Callable[[str], None], timeout_s: float) -> N
     are gone before this returns; what waits stays queued. Raises ExperimentError when the queue itself fails.
     """
     try:
-        done = run_lines(["dvc", "exp", "run", "--run-all"], root, on_line, timeout_s)
+        done = run_lines(["dvc", "exp", "run", "--run-all"], root, on_line, timeout_s, keeps_worker=True)
     except BaseException:
         stop_queue(root)
         raise

@@ -63,12 +63,18 @@ class _Memory:
 
 
 def run_lines(
-    command: Sequence[str], cwd: Path, on_line: Callable[[str], None], timeout_s: float, grace_s: float = GRACE_S
+    command: Sequence[str],
+    cwd: Path,
+    on_line: Callable[[str], None],
+    timeout_s: float,
+    grace_s: float = GRACE_S,
+    keeps_worker: bool = False,
 ) -> Completed:
     """Run `command` in its own session, passing each line to `on_line` as it appears.
 
     On a timeout (CommandTimeoutError), a cancel, Ctrl-C or SIGTERM the whole process tree is gone before this returns,
-    and so it is where the command itself was killed, or failed and left something running.
+    and so it is where the command itself was killed, or failed and left something running; with `keeps_worker` what is
+    in no tree of the command stays, for DVC's queue has a worker that outlives it.
     """
     started = time.monotonic()
     mark = uuid.uuid4().hex
@@ -94,7 +100,7 @@ def run_lines(
         if process.poll() is None:
             stop_tree(process.pid, grace_s)
             process.wait()
-        if failed:
+        if failed and not keeps_worker:
             end_marked(COMMAND_MARK, mark, grace_s)
         assert process.stdout is not None
         process.stdout.close()

@@ -21,7 +21,7 @@ from tests.helpers.kills import (
     undisturbed,
 )
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(2400)]
 KILLS = 50
 KINDS = ["flow", "dvc", "stage", "rank", "watcher"]
 
@@ -63,9 +63,12 @@ def test_fifty_random_kills_in_a_row_end_with_the_bytes_of_undisturbed_runs(proj
         scale = ends[0] + 1
         words = [f"train.scale={scale}"]
         flow = start_flow(project, "run", *words, log=tmp_path / "flow.log", api=api_url(), PAUSE="0.05")
-        while flow.poll() is None and killed.total() < KILLS:
-            kill_one(random, project, psutil.Process(flow.pid), killed)
-        ends[flow.wait(600)] += 1
+        try:
+            while flow.poll() is None and killed.total() < KILLS:
+                kill_one(random, project, psutil.Process(flow.pid), killed)
+            ends[flow.wait(600)] += 1
+        finally:
+            flow.kill()
         print(f"killed {dict(killed)}, exit statuses {dict(ends)}", flush=True)
     assert set(ends) <= {0, 1, -9}  # 1: more kills of a stage than it has retries
     assert_nothing_left(project)
