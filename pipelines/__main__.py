@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -13,11 +14,16 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 ROOT = Path(__file__).resolve().parent.parent
-LINE_FLOWS = {
-    "run": "run the line once, any overrides, any target",
-    "daily": "the whole line on the newest complete day",
-    "backfill": "a range of days, oldest first",
+FLOWS = {  # command -> the module under pipelines/ that has the flow of that name, help
+    "run": ("flow", "run the line once, any overrides, any target"),
+    "daily": ("flow", "the whole line on the newest complete day"),
+    "backfill": ("flow", "a range of days, oldest first"),
+    "leaderboard": ("leaderboard", "methods x seeds of a protocol through DVC's experiment queue"),
+    "search": ("search", "settings of every method on a protocol's validation days"),
+    "promote": ("promote", "judge a candidate by the gate; it becomes production if it passes"),
+    "rollback": ("promote", "the version before the present one becomes production again"),
 }
+POSITIONAL = {"run": "overrides", "daily": "overrides", "backfill": "overrides", "promote": "candidate"}
 
 
 class RefusedError(RuntimeError):
@@ -47,27 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     params = commands.add_parser("params", help="compose params.yaml from conf/")
     params.add_argument("overrides", nargs="*", help="Hydra overrides, for example train.gr.width=128")
-    for name, text in LINE_FLOWS.items():
+    for name, (_, text) in FLOWS.items():
         add_settings(commands.add_parser(name, help=text), name)
-    board = commands.add_parser("leaderboard", help="methods x seeds of a protocol through DVC's experiment queue")
-    search = commands.add_parser("search", help="settings of every method on a protocol's validation days")
-    search.add_argument("--models", nargs="+", help="methods; none: all of conf/search.yaml")
-    search.add_argument("--keep", action="store_true", help="freeze what was found in conf/")
-    for each in (board, search):
-        each.add_argument(
-            "--protocol", help="name in conf/leaderboard.yaml; none: its default, or generated without data"
-        )
-        each.add_argument("--data", help="log of the protocol's source, a folder or an archive")
-        each.add_argument("-S", dest="overrides", action="append", default=[], help="Hydra override of every run")
-    gate = commands.add_parser("promote", help="judge a candidate by the gate; it becomes production if it passes")
-    gate.add_argument("candidate", nargs="?", help="folder of models/; none: that of conf/promote.yaml")
-    gate.add_argument("--dry-run", action="store_true", help="judge only")
-    gate.add_argument("--against", choices=["production", "baseline"], default="production")
-    gate.add_argument("--no-push", dest="push", action="store_false", help="leave DVC's remote alone")
-    back = commands.add_parser("rollback", help="the version before the present one becomes production again")
-    for each in (gate, back):
-        each.add_argument("--note", default="", help="why, for the history")
-        each.add_argument("--no-commit", dest="commit", action="store_false", help="leave registry/ uncommitted")
     ui = commands.add_parser("ui", help="Prefect server, worker, deployments and report server")
     ui.add_argument("--port", type=int, default=4200)
     ui.add_argument("--reports-port", type=int, default=4201)
@@ -79,22 +66,8 @@ def main(argv: list[str] | None = None) -> int:
         from pipelines.params import compose_params
 
         print(f"composed {compose_params(ROOT, arguments.overrides).name} from conf/")
-    elif arguments.command in LINE_FLOWS:
-        return _told(arguments.command, lambda: run_flow(arguments))
-    elif arguments.command == "leaderboard":
-        from pipelines.leaderboard import leaderboard
-
-        return _told("leaderboard", lambda: leaderboard(arguments.protocol, arguments.data, arguments.overrides))
-    elif arguments.command == "search":
-        from pipelines.search import search as run_search
-
-        chosen = arguments.protocol, arguments.data, arguments.models, arguments.overrides, arguments.keep
-        return _told("search", lambda: run_search(*chosen))
-    elif arguments.command in ("promote", "rollback"):
-        from pipelines import promote
-
-        options = {key: value for key, value in vars(arguments).items() if key != "command"}
-        return _told(arguments.command, lambda: _passed(getattr(promote, arguments.command)(**options)))
+    elif arguments.command in FLOWS:
+        return _told(arguments.command, lambda: _passed(run_flow(arguments)))
     elif arguments.command == "ui":
         from pipelines.service import up
 
@@ -121,15 +94,17 @@ def find_service(root: Path) -> int | None:
 def add_settings(command: argparse.ArgumentParser, name: str) -> None:
     """Options of a flow's settings; what is not given keeps the default of its model."""
     for key, field in settings_of(name).model_fields.items():
-        if key == "overrides":
-            command.add_argument(key, nargs="*", default=[], help=field.description)
+        option, common = "--" + key.replace("_", "-"), {"default": argparse.SUPPRESS, "help": field.description}
+        if POSITIONAL.get(name) == key:
+            command.add_argument(key, nargs="*" if key == "overrides" else "?", **common)
+        elif key == "overrides":
+            command.add_argument("-S", dest=key, action="append", **common)
         elif field.annotation is bool:
-            command.add_argument(
-                f"--{key}", action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=field.description
-            )
+            command.add_argument(option, dest=key, action=argparse.BooleanOptionalAction, **common)
+        elif key == "models":
+            command.add_argument(option, nargs="+", **common)
         elif key != "timeouts_s":  # a mapping: for the UI's form
-            option = "--" + key.replace("_", "-")
-            command.add_argument(option, dest=key, default=argparse.SUPPRESS, help=field.description)
+            command.add_argument(option, dest=key, **common)
 
 
 def settings_of(name: str) -> type[BaseModel]:
@@ -140,17 +115,16 @@ def settings_of(name: str) -> type[BaseModel]:
 
 
 def run_flow(arguments: argparse.Namespace) -> object:
-    """Run one of the line's flows with the settings that were given."""
-    from pipelines import flow
-
-    model = settings_of(arguments.command)
+    """Run a flow with the settings that were given."""
+    model, (module, _) = settings_of(arguments.command), FLOWS[arguments.command]
     given = {key: value for key, value in vars(arguments).items() if key in model.model_fields}
-    return getattr(flow, arguments.command)(model(**given))
+    flow = getattr(importlib.import_module(f"pipelines.{module}"), arguments.command)
+    return flow(model(**given))
 
 
 def _passed(verdict: object) -> None:
     """Raise for a verdict that is `fail`, so that scripts see it; a rollback gives a version."""
-    if isinstance(verdict, dict) and verdict["status"] == "fail":
+    if isinstance(verdict, dict) and verdict.get("status") == "fail":
         raise RefusedError(verdict["text"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.push import PushError, push_registry
+from pipelines.settings import PromoteSettings
 
 
 def ask_gate(root: Path, name: str, push: bool) -> str:
@@ -16,7 +17,7 @@ def ask_gate(root: Path, name: str, push: bool) -> str:
     from pipelines.promote import promote
 
     gate = promote.with_options(name="gate", flow_run_name=f"gate of {name}")
-    verdict = gate(note=name, push=push, root=root)
+    verdict = gate(PromoteSettings(note=name, push=push), root)
     line = f"gate: **{verdict['status']}** {verdict['text']}"
     if push and "version" in verdict:
         try:

@@ -21,12 +21,12 @@ from pipelines.experiments import clear_dead, enqueue, finished, last_lines, run
 from pipelines.leaderboard_config import LeaderboardConfig, plan_of, read_config
 from pipelines.leaderboard_runs import Experiment, experiments
 from pipelines.process import run_lines
+from pipelines.settings import LeaderboardSettings
 from pipelines.workspace import hold, hold_experiments
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS_VARIABLE = "WATCHLINE_RUNS"  # where queued copies of the project keep checkpoints and timings
 TARGET = "evaluate"  # what a run goes up to: the A/B test and drift say nothing here
-TIMEOUT_S, WAIT_S = 48 * 3600.0, 6 * 3600.0
 
 
 class LeaderboardError(RuntimeError):
@@ -34,41 +34,28 @@ class LeaderboardError(RuntimeError):
 
 
 @flow(name="leaderboard", log_prints=True)
-def leaderboard(
-    protocol: str | None = None,
-    data: str | None = None,
-    overrides: list[str] | None = None,
-    root: Path = ROOT,
-    timeout_s: float = TIMEOUT_S,
-    wait_s: float = WAIT_S,
-) -> Path:
+def leaderboard(settings: LeaderboardSettings = LeaderboardSettings(), root: Path = ROOT) -> Path:  # noqa: B008
     """Run what is missing of a protocol, collect it, and write reports/leaderboard; returns the page.
 
     Args:
-        protocol: name in conf/leaderboard.yaml; none: its default where `data` is given, else `generated`
-        data: log of the protocol's source, a folder or an archive; none: what the protocol's preset names
-        overrides: more Hydra overrides, for example train.gr.epochs=1
+        settings: which protocol, on which log
         root: project folder
-        timeout_s: limit for all runs together, seconds
-        wait_s: how long to wait for another leaderboard or search, and for the workspace, seconds
     """
     os.environ.setdefault(RUNS_VARIABLE, str(root / "runs"))
-    config = read_config(root)
-    name = config.choose(protocol, data is not None)
+    config, data = read_config(root), settings.data or None
+    name = config.choose(settings.protocol_or_none, data is not None)
     if name == "generated":
         print("no data given: the leaderboard is of generated data (make leaderboard DATA=PATH for a real log)")
-    plan = plan_of(root, config, name, list(overrides or []))
-    with hold_experiments(root, f"leaderboard {flow_run.name}", wait_s, print, str(flow_run.id)):
-        return run_protocol(root, config, plan, data, timeout_s, wait_s)
+    plan = plan_of(root, config, name, settings.overrides)
+    with hold_experiments(root, f"leaderboard {flow_run.name}", settings.wait_s, print, str(flow_run.id)):
+        return run_protocol(root, config, plan, settings)
 
 
-def run_protocol(
-    root: Path, config: LeaderboardConfig, plan: dict[str, Any], data: str | None, timeout_s: float, wait_s: float
-) -> Path:
+def run_protocol(root: Path, config: LeaderboardConfig, plan: dict[str, Any], settings: LeaderboardSettings) -> Path:
     """The runs of `plan` that are missing, and the page of all; raises LeaderboardError for those that failed."""
     name = plan["protocol"]
-    wanted = experiments(root, config, plan, data)
-    run_missing(root, wanted, timeout_s, wait_s)
+    wanted = experiments(root, config, plan, settings.data or None)
+    run_missing(root, wanted, settings.timeout_s, settings.wait_s)
     folder = root / "runs/leaderboard" / name
     plan["failures"] = gather(root, folder, wanted, config.models)
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ No postponed annotations here: Prefect loads this file by its path and reads the
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from prefect import flow, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
@@ -15,60 +15,43 @@ from pipelines import promotion
 from pipelines.notifications import gate_verdict, tell
 from pipelines.promotion import Workspace, only_one
 from pipelines.reports_server import reports_url
+from pipelines.settings import PromoteSettings, RollbackSettings
 
 ROOT = Path(__file__).resolve().parent.parent
-STEP_TIMEOUT_S = 2 * 3600.0
 
 
 @flow(name="promote", log_prints=True)
-def promote(
-    candidate: str | None = None,
-    dry_run: bool = False,
-    note: str = "",
-    against: Literal["production", "baseline"] = "production",
-    commit: bool = True,
-    push: bool = True,
-    root: Path = ROOT,
-    timeout_s: float = STEP_TIMEOUT_S,
-) -> dict[str, Any]:
+def promote(settings: PromoteSettings = PromoteSettings(), root: Path = ROOT) -> dict[str, Any]:  # noqa: B008
     """Judge a candidate against production on the same rows, and make it production if it passes; returns the verdict.
 
     Args:
-        candidate: folder of models/; none: that of conf/promote.yaml
-        dry_run: judge only
-        note: why, for the history
-        against: what it is held against; the baseline where production cannot read the features any more
-        commit: commit registry/ to git
-        push: push the version's files to DVC's remote
+        settings: which candidate, against what
         root: project folder
-        timeout_s: limit for one step, seconds
     """
-    place = Workspace(root, print, timeout_s)
+    place = Workspace(root, print, settings.timeout_s)
     with only_one(root, f"promote {flow_run.name}", print, str(flow_run.id)):
-        compare(place, candidate, against)
+        compare(place, settings.candidate or None, settings.against)
         verdict = judge(place)
-        if verdict["status"] == "pass" and not dry_run:
-            verdict["version"] = take_over(place, note, commit, push)
-        elif verdict["status"] == "info" and commit and not dry_run:
+        if verdict["status"] == "pass" and not settings.dry_run:
+            verdict["version"] = take_over(place, settings.note, settings.commit, settings.push)
+        elif verdict["status"] == "info" and settings.commit and not settings.dry_run:
             promotion.commit_registry(place, "Record what is in production")  # of a promotion that was cut off
     publish(verdict, root)
-    if not dry_run:
+    if not settings.dry_run:
         tell(gate_verdict(root, flow_run.name, verdict))
     return verdict
 
 
 @flow(name="rollback", log_prints=True)
-def rollback(note: str = "", commit: bool = True, root: Path = ROOT, timeout_s: float = STEP_TIMEOUT_S) -> int:
+def rollback(settings: RollbackSettings = RollbackSettings(), root: Path = ROOT) -> int:  # noqa: B008
     """Make the version before the present one production again; returns it. Another call goes one further back.
 
     Args:
-        note: why, for the history
-        commit: commit registry/ to git
+        settings: why, and whether to commit
         root: project folder
-        timeout_s: limit for one step, seconds
     """
     with only_one(root, f"rollback {flow_run.name}", print):  # never started again: that would go one further back
-        version = promotion.roll_back(Workspace(root, print, timeout_s), note, commit)
+        version = promotion.roll_back(Workspace(root, print, settings.timeout_s), settings.note, settings.commit)
     create_link_artifact(key="registry", link=f"{reports_url(root)}/promote/history/index.html", link_text="History")
     return version
 

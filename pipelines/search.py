@@ -19,10 +19,10 @@ from pipelines.leaderboard_runs import code_of, data_override, mark_of
 from pipelines.search_config import SearchConfig, read_search
 from pipelines.search_results import freeze, summarise
 from pipelines.search_trials import Bench, search_method
+from pipelines.settings import SearchSettings
 from pipelines.workspace import hold, hold_experiments
 
 ROOT = Path(__file__).resolve().parent.parent
-TIMEOUT_S, WAIT_S = 48 * 3600.0, 6 * 3600.0
 
 
 class SearchError(RuntimeError):
@@ -30,40 +30,27 @@ class SearchError(RuntimeError):
 
 
 @flow(name="search", log_prints=True)
-def search(
-    protocol: str | None = None,
-    data: str | None = None,
-    models: list[str] | None = None,
-    overrides: list[str] | None = None,
-    keep: bool = False,
-    root: Path = ROOT,
-    wait_s: float = WAIT_S,
-) -> Path:
+def search(settings: SearchSettings = SearchSettings(), root: Path = ROOT) -> Path:  # noqa: B008
     """Search the settings of each method, trials of conf/search.yaml each; returns the file of what was found.
 
     Args:
-        protocol: name in conf/leaderboard.yaml; none: that of conf/search.yaml where `data` is given, else `generated`
-        data: log of the protocol's source, a folder or an archive
-        models: methods to search; none: all that conf/search.yaml has a space for
-        overrides: more Hydra overrides of every trial
-        keep: freeze what was found in conf/searched.yaml and conf/experiment/PROTOCOL_searched.yaml
+        settings: which methods, on which protocol and log
         root: project folder
-        wait_s: how long to wait for another search or leaderboard, and for the workspace, seconds
     """
-    config, board = read_search(root), read_config(root)
-    name = board.choose(protocol or (config.protocol if data else None), data is not None)
-    shared = [*board.protocols[name].overrides, *(overrides or []), *data_override(data)]
+    config, board, data = read_search(root), read_config(root), settings.data or None
+    name = board.choose(settings.protocol_or_none or (config.protocol if data else None), data is not None)
+    shared = [*board.protocols[name].overrides, *settings.overrides, *data_override(data)]
     spaces = config.model_dump(exclude={"trials", "timeout_s"})  # a larger budget goes on where a smaller one ended
     folder = root / "runs/search" / f"{name}-{mark_of([shared, spaces], data)}"
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
     found = folder / "searched.yaml"
-    with hold_experiments(root, f"search {flow_run.name}", wait_s, print, str(flow_run.id)):
-        bench = Bench(root, folder, features_of(root, folder, shared, wait_s), shared, commit.stdout.strip())
-        for method in models or config.all_methods:
+    with hold_experiments(root, f"search {flow_run.name}", settings.wait_s, print, str(flow_run.id)):
+        bench = Bench(root, folder, features_of(root, folder, shared, settings), shared, commit.stdout.strip())
+        for method in settings.models or config.all_methods:
             search_one(bench, config, method)
         found.write_text(yaml.safe_dump(summarise(bench, config, name), sort_keys=False), encoding="utf-8")
-        if keep:
-            with hold(root, f"search {flow_run.name}", wait_s, print):  # a run must not see conf/ change
+        if settings.keep:
+            with hold(root, f"search {flow_run.name}", settings.wait_s, print):  # a run must not see conf/ change
                 frozen = freeze(root, found)
             print(f"frozen as {frozen.relative_to(root)}: commit it, and conf/searched.yaml")
     return found
@@ -76,7 +63,7 @@ def search_one(bench: Bench, config: SearchConfig, method: str) -> None:
 
 
 @task(persist_result=False)
-def features_of(root: Path, folder: Path, overrides: list[str], wait_s: float) -> Path:
+def features_of(root: Path, folder: Path, overrides: list[str], settings: SearchSettings) -> Path:
     """The protocol's feature tables, made by a DVC experiment and brought into `folder`; raises SearchError."""
     features = folder / f"features-{mark_of([code_of(root)], None)}"
     if features.is_dir():
@@ -84,9 +71,9 @@ def features_of(root: Path, folder: Path, overrides: list[str], wait_s: float) -
     name = f"search-{folder.name}-{features.name}"
     if name not in finished(root):
         clear_dead(root)
-        with hold(root, f"search {flow_run.name}", wait_s, print):
+        with hold(root, f"search {flow_run.name}", settings.wait_s, print):
             enqueue(root, name, overrides, "features")
-        run_queue(root, print, TIMEOUT_S)
+        run_queue(root, print, settings.timeout_s)
     commit = finished(root).get(name)
     if commit is None:
         raise SearchError("no features to search on:\n" + "\n".join(last_lines(root, name)))

@@ -18,9 +18,15 @@ Experiment = Literal[  # type: ignore[valid-type]
 ]
 Target = Literal[(ALL, *Stage.__args__)]  # type: ignore[valid-type,attr-defined]
 Record = Literal["experiment", "branch", "workspace"]
+AUTO = "auto"
+_BOARD = yaml.safe_load((_ROOT / "conf/leaderboard.yaml").read_text(encoding="utf-8"))
+_SEARCHED = yaml.safe_load((_ROOT / "conf/search.yaml").read_text(encoding="utf-8"))
+Protocol = Literal[(AUTO, *_BOARD["protocols"])]  # type: ignore[valid-type]
+Method = Literal[(*_SEARCHED["trees"], *_SEARCHED["methods"])]  # type: ignore[valid-type]
 _PUSH = "Push outputs to the default DVC remote and the record to the git remote origin, where there are such remotes"
 Seconds = Annotated[float, Field(gt=0)]
-_BELOW = ("record", "branch", "push", "stage_timeout_s", "timeouts_s", "wait_s")
+_BELOW = ("record", "branch", "push", "stage_timeout_s", "timeouts_s", "timeout_s", "wait_s")
+_DAY_S, _HOUR_S = 86400.0, 3600.0
 
 
 def _order_form(schema: dict[str, Any]) -> None:
@@ -34,10 +40,14 @@ def _order_form(schema: dict[str, Any]) -> None:
         fields[name]["position"] = position
 
 
-class Settings(BaseModel):
-    """What every run of the line can be told."""
+class Form(BaseModel):
+    """What one flow can be told."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_order_form)
+
+
+class Settings(Form):
+    """What every run of the line can be told."""
 
     experiment: Experiment = Field(
         default=NO_EXPERIMENT, description="Named set of overrides, a file of conf/experiment; none: conf/ as it is"
@@ -128,3 +138,74 @@ class BackfillSettings(DailySettings):
         if self.record == "workspace":
             raise ValueError("record: workspace keeps one day only; choose experiment or branch")
         return self
+
+
+class QueueSettings(Form):
+    """Experiments on one protocol of the leaderboard."""
+
+    protocol: Protocol = Field(
+        default=AUTO,
+        description="Data and split, by conf/leaderboard.yaml; auto: its default where there is a log, else generated data",
+    )
+    data: str = Field(
+        default="",
+        title="Log",
+        description="Folder or archive of the protocol's source; empty: what the protocol names, or generated data",
+    )
+    overrides: list[str] = Field(
+        default=[], description="Hydra overrides of every run on top, one each, for example train.gr.epochs=1"
+    )
+    timeout_s: Seconds = Field(
+        default=2 * _DAY_S, title="Time limit", description="Seconds for all runs of the queue together"
+    )
+    wait_s: float = Field(
+        default=6 * _HOUR_S,
+        ge=0,
+        title="Wait for others",
+        description="Seconds to wait for another leaderboard or search, and for the workspace; then this one fails",
+    )
+
+    @property
+    def protocol_or_none(self) -> str | None:
+        """The protocol that was chosen; None for auto."""
+        return None if self.protocol == AUTO else self.protocol
+
+
+class LeaderboardSettings(QueueSettings):
+    """Every method x seeds on one protocol."""
+
+
+class SearchSettings(QueueSettings):
+    """Settings of methods, searched on a protocol's validation days."""
+
+    models: list[Method] = Field(
+        default=[], title="Methods", description="Which to search; none: all that conf/search.yaml has a space for"
+    )
+    keep: bool = Field(
+        default=False,
+        description="Freeze what was found in conf/searched.yaml and conf/experiment/PROTOCOL_searched.yaml",
+    )
+
+
+class RegistrySettings(Form):
+    """A change of the registry."""
+
+    note: str = Field(default="", description="Why, for the history")
+    commit: bool = Field(default=True, description="Commit registry/ to git")
+    timeout_s: Seconds = Field(default=2 * _HOUR_S, title="Time limit", description="Seconds for one step")
+
+
+class PromoteSettings(RegistrySettings):
+    """A candidate held against production."""
+
+    candidate: str = Field(default="", description="Folder of models/; empty: that of conf/promote.yaml")
+    against: Literal["production", "baseline"] = Field(
+        default="production",
+        description="What it is held against; the baseline where production cannot read the features any more",
+    )
+    dry_run: bool = Field(default=False, description="Judge only")
+    push: bool = Field(default=True, description="Push the version's files to the default DVC remote")
+
+
+class RollbackSettings(RegistrySettings):
+    """One version back."""

@@ -17,6 +17,7 @@ from pipelines.file_lock import WorkspaceHeldError
 from pipelines.leaderboard_config import plan_of, read_config
 from pipelines.leaderboard_runs import experiments
 from pipelines.process import CommandTimeoutError
+from pipelines.settings import LeaderboardSettings, SearchSettings
 from pipelines.workspace import hold, hold_experiments
 from tests.helpers.daily_project import git_status
 from tests.helpers.leaderboard_project import ROOT, make_project
@@ -81,14 +82,14 @@ def test_a_failed_seed_is_named_and_a_repeat_runs_it_alone(project, where, prefe
         (project, "search one", 0, print),
     )
     with hold_experiments(*busy), held:
-        leaderboard(root=project, wait_s=0)
+        leaderboard(LeaderboardSettings(wait_s=0), project)
     shutil.copy(ROOT / "conf/search.yaml", project / "conf/search.yaml")
     with hold_experiments(*busy), held:
-        search(root=project, wait_s=0)
+        search(SearchSettings(wait_s=0), project)
     (project / "conf/search.yaml").unlink()
     held, busy = pytest.raises(WorkspaceHeldError, match="workspace is held by a daily"), (project, "a daily", 0, print)
     with hold(*busy), held:
-        leaderboard(root=project, wait_s=0)
+        leaderboard(LeaderboardSettings(wait_s=0), project)
     assert leaderboard(root=project) == page and not git_status(project)
     assert (where / "ran").read_text().splitlines() == ["train gr 2", "train lightgbm 2"]
     result = json.loads((project / "reports/leaderboard/metrics.json").read_text())

@@ -15,6 +15,7 @@ from pipelines import promotion
 from pipelines.__main__ import configure_environment
 from pipelines.notifications import WEBHOOK_URL
 from pipelines.promotion import PromotionError, Workspace, check_fresh, only_one, restore, roll_back, take_over
+from pipelines.settings import PromoteSettings
 from pipelines.workspace import holder
 from tests.helpers.promotion_project import make_project
 from tests.helpers.small_models import WINDOW, fit_trees
@@ -63,7 +64,7 @@ def test_a_candidate_that_passes_becomes_production_and_git_stays_clean(project,
     git(project, "add", "conf/promote.yaml")
     with webhook() as told:
         monkeypatch.setenv(WEBHOOK_URL, told.url)
-        verdict = promote(root=project, note="the first one")
+        verdict = promote(PromoteSettings(note="the first one"), project)
     assert (verdict["status"], verdict["version"]) == ("pass", 1), verdict["checks"]
     assert [(body["kind"], body["status"], body["version"]) for body in told.bodies] == [("gate", "pass", 1)]
     expected = predictions(load_model(project / "models/gr_finetuned"), project)

@@ -6,10 +6,14 @@ import pytest
 import yaml
 
 from pipelines.flow import ROOT, backfill, daily, run
-from pipelines.settings import BackfillSettings, DailySettings, RunSettings
+from pipelines.leaderboard import leaderboard
+from pipelines.promote import promote, rollback
+from pipelines.search import search
+from pipelines.search_config import read_search
+from pipelines.settings import BackfillSettings, DailySettings, RunSettings, SearchSettings
 
 
-@pytest.mark.parametrize("flow", [run, daily, backfill])
+@pytest.mark.parametrize("flow", [run, daily, backfill, leaderboard, search, promote, rollback])
 def test_every_field_of_a_form_has_a_description(flow):
     from prefect.utilities.callables import parameter_schema
 
@@ -26,6 +30,13 @@ def test_choices_are_the_stages_of_dvc_yaml_and_the_experiments_of_conf():
     presets = sorted(path.stem for path in (ROOT / "conf/experiment").glob("*.yaml"))
     assert fields["experiment"]["enum"] == ["none", *presets]
     assert fields["record"]["enum"] == ["experiment", "branch", "workspace"]
+
+
+def test_choices_are_the_protocols_of_the_leaderboard_and_the_methods_with_a_space():
+    fields = SearchSettings.model_json_schema()["properties"]
+    protocols = yaml.safe_load((ROOT / "conf/leaderboard.yaml").read_text())["protocols"]
+    assert fields["protocol"]["enum"] == ["auto", *protocols]
+    assert fields["models"]["items"]["enum"] == read_search(ROOT).all_methods
 
 
 @pytest.mark.parametrize(
