@@ -15,7 +15,8 @@ _LOST = (
     "terminated abruptly",
 )
 _KILLED = -9
-_FULL = ("No space left on device", "Disk quota exceeded", "File too large")
+# The last is what DVC says when it cannot write the file by which it tries how to link.
+_FULL = ("No space left on device", "Disk quota exceeded", "File too large", "No possible cache link types")
 _MAKE_ROOM = (
     "the disk is full: make room (`df -h`; `dvc gc --all-commits --all-experiments` drops outputs that no commit and "
     "no experiment has), then start the run again, which goes on where it ended"

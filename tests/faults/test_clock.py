@@ -21,11 +21,12 @@ YEAR_S = 365 * 86400
 # Python runs this at its start: flow, DVC and stages live a year ago. Clocks that only run forward do not change.
 YEAR_BACK = """
 import time
-plain, plain_ns, gmtime, localtime = time.time, time.time_ns, time.gmtime, time.localtime
-time.time = lambda: plain() - 365 * 86400
-time.time_ns = lambda: plain_ns() - 365 * 86400 * 10**9
-time.gmtime = lambda seconds=None: gmtime(time.time() if seconds is None else seconds)
-time.localtime = lambda seconds=None: localtime(time.time() if seconds is None else seconds)
+if not hasattr(time, "of_today"):  # a program may run this twice
+    time.of_today = time.time, time.time_ns, time.gmtime, time.localtime
+    time.time = lambda: time.of_today[0]() - 365 * 86400
+    time.time_ns = lambda: time.of_today[1]() - 365 * 86400 * 10**9
+    time.gmtime = lambda seconds=None: time.of_today[2](time.time() if seconds is None else seconds)
+    time.localtime = lambda seconds=None: time.of_today[3](time.time() if seconds is None else seconds)
 """
 
 

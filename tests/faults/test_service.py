@@ -137,7 +137,8 @@ def test_after_a_power_cut_the_run_goes_on_and_one_that_waited_too(served, other
     for process in dead:
         process.kill()
     served.process.wait()
-    assert not any(lives(process) for process in dead) and not in_project(served.project)
+    wait_for(lambda: not any(lives(process) for process in dead), 30, "the end of all")
+    assert not in_project(served.project)
     served.start()
     for scale, flow_run in ((5, run), (6, waiting)):
         assert served.wait_for_state(flow_run, "COMPLETED")["run_count"] == 2
@@ -147,6 +148,7 @@ def test_after_a_power_cut_the_run_goes_on_and_one_that_waited_too(served, other
 
 
 def test_a_cancel_leaves_nothing_within_ten_seconds_though_the_stage_resists(served, other):
+    (served.project / "runs").mkdir(exist_ok=True)
     (served.project / "runs/stubborn").touch()
     run = served.run("train.scale=7")
     at_stage(served, "train@gr")
