@@ -145,7 +145,7 @@ class QueueSettings(Form):
 
     protocol: Protocol = Field(
         default=AUTO,
-        description="Data and split, by conf/leaderboard.yaml; auto: its default where there is a log, else generated data",
+        description="Data and split, by conf/leaderboard.yaml; auto: its default where a log is given, else generated",
     )
     data: str = Field(
         default="",
