@@ -25,7 +25,7 @@ Protocol = Literal[(AUTO, *_BOARD["protocols"])]  # type: ignore[valid-type]
 Method = Literal[(*_SEARCHED["trees"], *_SEARCHED["methods"])]  # type: ignore[valid-type]
 _PUSH = "Push outputs to the default DVC remote and the record to the git remote origin, where there are such remotes"
 Seconds = Annotated[float, Field(gt=0)]
-_BELOW = ("record", "branch", "push", "stage_timeout_s", "timeouts_s", "timeout_s", "wait_s")
+_BELOW = ("note", "commit", "record", "branch", "push", "stage_timeout_s", "timeouts_s", "timeout_s", "wait_s")
 _DAY_S, _HOUR_S = 86400.0, 3600.0
 
 
