@@ -116,10 +116,15 @@ def settings_of(name: str) -> type[BaseModel]:
 
 def run_flow(arguments: argparse.Namespace) -> object:
     """Run a flow with the settings that were given."""
-    model, (module, _) = settings_of(arguments.command), FLOWS[arguments.command]
-    given = {key: value for key, value in vars(arguments).items() if key in model.model_fields}
+    module, _ = FLOWS[arguments.command]
     flow = getattr(importlib.import_module(f"pipelines.{module}"), arguments.command)
-    return flow(model(**given))
+    return flow(settings_from(arguments.command, vars(arguments)))
+
+
+def settings_from(name: str, given: dict[str, object]) -> BaseModel:
+    """A flow's settings of what `add_settings` parsed; raises pydantic's ValidationError, which names the field."""
+    model = settings_of(name)
+    return model(**{key: value for key, value in given.items() if key in model.model_fields})
 
 
 def _passed(verdict: object) -> None:

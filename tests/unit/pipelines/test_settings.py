@@ -1,10 +1,12 @@
 """The forms of the UI: descriptions, choices of the real line, and what is refused."""
 
+import argparse
 from datetime import date
 
 import pytest
 import yaml
 
+from pipelines.__main__ import add_settings, settings_from, settings_of
 from pipelines.flow import ROOT, backfill, daily, run
 from pipelines.leaderboard import leaderboard
 from pipelines.promote import promote, rollback
@@ -85,3 +87,22 @@ def test_a_mistake_names_its_field(values, message):
 def test_a_range_that_is_none_is_refused(values, message):
     with pytest.raises(ValueError, match=message):
         BackfillSettings(**values)
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "given"),
+    [
+        ("run", "", {}),
+        ("run", "a=1 b=2 --target evaluate --push", {"overrides": ["a=1", "b=2"], "target": "evaluate", "push": True}),
+        ("backfill", "--first 2024-03-08 --no-gate", {"first": date(2024, 3, 8), "gate": False}),
+        ("leaderboard", "-S a=1 -S b=2 --protocol generated", {"overrides": ["a=1", "b=2"], "protocol": "generated"}),
+        ("search", "--models gr vr --keep", {"models": ["gr", "vr"], "keep": True}),
+        ("promote", "", {}),
+        ("promote", "gr --dry-run --no-push", {"candidate": "gr", "dry_run": True, "push": False}),
+        ("rollback", "--note why", {"note": "why"}),
+    ],
+)
+def test_the_command_line_and_the_form_give_the_same_settings(command, words, given):
+    parser = argparse.ArgumentParser()
+    add_settings(parser, command)
+    assert settings_from(command, vars(parser.parse_args(words.split()))) == settings_of(command)(**given)
