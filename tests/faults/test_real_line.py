@@ -24,11 +24,12 @@ from tests.helpers.kills import (
     stage_processes,
     start_flow,
 )
-from tests.stages.test_line import SMALL, checkout
+from tests.helpers.line_checkout import SMALL, WEEK, checkout
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3000)]
 TINY = [
-    *SMALL,
+    *WEEK,
+    *(f"{key}={value}" for key, value in SMALL.items()),
     "ingest.exposures=1500",
     "features.all_time=false",
     "train.lightgbm.num_rounds=5",

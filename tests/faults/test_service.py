@@ -25,7 +25,7 @@ from tests.helpers.kills import (
     undisturbed,
     wait_for,
 )
-from tests.unit.pipelines.test_ui import COMMAND, free_port
+from tests.helpers.service import COMMAND, free_port
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
