@@ -62,7 +62,8 @@ def runs(api: str, *kinds: str, name: str = "") -> list[dict[str, Any]]:
     """Flow runs in these types of states, of those whose name starts so."""
     asked: dict[str, Any] = {"state": {"type": {"any_": list(kinds)}}, **({"name": {"like_": name}} if name else {})}
     found: list[dict[str, Any]] = httpx.post(f"{api}/flow_runs/filter", json={"flow_runs": asked}, timeout=60).json()
-    return sorted(found, key=lambda run: run["expected_start_time"])
+    begin_so = [run for run in found if run["name"].startswith(name)]  # like_ finds "gate of daily-..." too
+    return sorted(begin_so, key=lambda run: run["expected_start_time"])
 
 
 def text_of_run(api: str, flow_run: str) -> str:
