@@ -10,7 +10,7 @@ import yaml
 
 from watchline.config import ConfigError
 from watchline.overview.rebuild import rebuild
-from watchline.overview.verdict import overall
+from watchline.overview.verdict import overall, reasons
 from watchline.report import Page
 from watchline.stages import report as stage
 
@@ -45,6 +45,8 @@ METRICS = {
         "interval": {"low": 0.01, "high": 0.03},
         "true_lift": 0.018,
         "srm_p": 0.4,
+        "srm_alarm": False,
+        "aa": {"false_positive_rate": 0.05, "false_positive_band": {"low": 0.01, "high": 0.1}},
     },
     "drift": {
         "verdict": {"status": "warn", "text": "1 of 4 feature columns drifted"},
@@ -108,6 +110,20 @@ def test_data_that_did_not_pass_overrule_the_ab_test(tmp_path, monkeypatch):
     _, summary = run(tmp_path, monkeypatch)
     assert summary["verdict"]["status"] == "fail" and summary["verdict"]["word"] == "Don't ship"
     assert failed["text"] in summary["verdict"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "words"),
+    [
+        ({}, "pass", "5.0% of A/A splits show a lift, 1.0% to 10.0% expected; sample ratio p = 0.4"),
+        ({"srm_p": 0.0004, "srm_alarm": True}, "fail", "sample ratio p = 0.0004, an alarm"),
+        ({"aa": METRICS["abtest"]["aa"] | {"false_positive_rate": 0.2}}, "warn", "20.0% of A/A splits"),
+    ],
+)
+def test_the_index_warns_of_a_broken_split_and_of_a_test_off_its_level(changes, status, words):
+    stages = METRICS | {"abtest": METRICS["abtest"] | changes}
+    [found] = [verdict for link, verdict in reasons(stages).rows if link.text == "checks of the test"]
+    assert found.status == status and words in found.text
 
 
 def test_first_choices_of_a_random_log_are_no_ground_to_ship_on():

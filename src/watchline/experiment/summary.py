@@ -86,6 +86,7 @@ def summarise(
         "bootstrap": estimators.bootstrapped(seen["treatment"], seen["control"]),
         "both_arms": estimators.both_arms(outcomes["treatment"], outcomes["control"]),
         "srm_p": sample_ratio.p_value,
+        "srm_alarm": sample_ratio.alarm,
         "srm_users_for_one_percent": _users_for_one_percent(plan.shares(len(arms) - 1)),
         "guardrails": {rail.name: plain.guardrail(rail) for rail in guardrails},
         "q_values": estimators.q_values(found, guardrails),

@@ -63,14 +63,16 @@ def _online(abtest: Metrics) -> Verdict:
 
 def _test_of_the_test(abtest: Metrics) -> Verdict | None:
     """Sample ratio and A/A: whether users were split as planned, and a test of nothing finds nothing."""
-    ratio, rate = look_up(abtest, "srm_p"), look_up(abtest, "aa.false_positive_rate")
+    ratio, is_broken, rate = (look_up(abtest, path) for path in ("srm_p", "srm_alarm", "aa.false_positive_rate"))
     low, high = (look_up(abtest, f"aa.false_positive_band.{end}") for end in ("low", "high"))
-    if None in (ratio, rate, low, high):
+    if None in (ratio, is_broken, rate, low, high):
         return None
-    words = f"{rate:.1%} of A/A splits show a lift, {low:.1%} to {high:.1%} expected; sample ratio p = {ratio:.3f}"
+    words = f"{rate:.1%} of A/A splits show a lift, {low:.1%} to {high:.1%} expected; sample ratio p = {ratio:.2g}"
+    if is_broken:
+        words += ", an alarm: users were not split as planned, do not read the lift"
     if (name := abtest.get("environment")) in CAUTIONS:
         words += f". {CAUTIONS[name]}"
-    return Verdict("pass" if low <= rate <= high else "warn", words)
+    return Verdict("fail" if is_broken else "pass" if low <= rate <= high else "warn", words)
 
 
 def _offline(stages: dict[str, Metrics]) -> Verdict | None:
