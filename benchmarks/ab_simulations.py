@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from watchline.experiment import planning
 from watchline.experiment import statistics as ab
 
 USERS = 400  # of an arm
@@ -159,19 +160,36 @@ def peek(
     )
 
 
-def peek_at_returning_users(runs: int, seed: int, num_users: int = 300, periods: int = 20) -> tuple[float, float]:
-    """A/A runs looked at after each period in which the same users come again: shares rejected by mSPRT, by Welch."""
+def peek_at_returning_users(
+    runs: int,
+    seed: int,
+    num_users: int = 300,
+    periods: int = 20,
+    share: float = 0.5,
+    exposures: float = 3.0,
+    min_users: int = planning.MIN_LOOK_USERS,
+) -> tuple[float, float]:
+    """A/A runs looked at after each period in which the same users come again: shares rejected by mSPRT, by Welch.
+
+    `share` of the users are treated and have `exposures` a period on average; looks begin when each arm has `min_users`
+    with watch time.
+    """
     generator = np.random.default_rng(seed)
     sequential, fixed = 0, 0
-    in_treatment = np.arange(num_users) % 2 == 0
-    tau = ab.mixing_deviation(math.log1p(ab.minimum_detectable_effect(1.0, num_users // 2, num_users // 2)))
+    in_treatment = np.arange(num_users) < round(share * num_users)
+    sizes = int(in_treatment.sum()), int((~in_treatment).sum())
+    tau = ab.mixing_deviation(math.log1p(ab.minimum_detectable_effect(1.0, *sizes)))
     for _ in range(runs):
-        exposures_LU = generator.poisson(3.0, (periods, num_users))
+        exposures_LU = generator.poisson(exposures, (periods, num_users))
         taste_U = generator.gamma(2.0, 1.0, num_users)
-        watch_LU = exposures_LU * taste_U + generator.normal(0, 4, (periods, num_users)) * np.sqrt(exposures_LU)
-        found = ab.trajectory_by_period(watch_LU, exposures_LU, in_treatment, tau)
-        sequential += found.stopped_at is not None
-        fixed += _welch_at_any_period(watch_LU, exposures_LU, in_treatment)
+        watch_LU = generator.gamma(2 * exposures_LU, taste_U / 2)  # of mean exposures * taste, skewed; 0 without one
+        so_far_LU = watch_LU.cumsum(axis=0)
+        looks = [look for look in range(periods) if planning.can_look(so_far_LU[look], in_treatment, min_users)]
+        if not looks:
+            continue
+        sums_LU = [np.diff(of.cumsum(axis=0)[looks], axis=0, prepend=0.0) for of in (watch_LU, exposures_LU)]
+        sequential += ab.trajectory_by_period(*sums_LU, in_treatment, tau).stopped_at is not None
+        fixed += _welch_at_any_period(*sums_LU, in_treatment)
     return sequential / runs, fixed / runs
 
 

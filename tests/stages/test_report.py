@@ -10,7 +10,7 @@ import yaml
 
 from watchline.config import ConfigError
 from watchline.overview.rebuild import rebuild
-from watchline.overview.verdict import overall
+from watchline.overview.verdict import overall, reasons
 from watchline.report import Page
 from watchline.stages import report as stage
 
@@ -38,13 +38,15 @@ METRICS = {
         "differences": {"gr": {"mae_s": {"value": -0.2, "low": -0.3, "high": -0.1}}},
     },
     "abtest": {
-        "verdict": {"status": "pass", "text": "Ship gr: +2.00% watch time per user"},
+        "verdict": {"status": "pass", "word": "Ship", "text": "Ship gr: +2.00% watch time per user"},
         "environment": "oracle",
         "arms": {"control": {"model": "lightgbm"}, "treatment": {"model": "gr"}},
         "lift": 0.02,
         "interval": {"low": 0.01, "high": 0.03},
         "true_lift": 0.018,
         "srm_p": 0.4,
+        "srm_alarm": False,
+        "aa": {"false_positive_rate": 0.05, "false_positive_band": {"low": 0.01, "high": 0.1}},
     },
     "drift": {
         "verdict": {"status": "warn", "text": "1 of 4 feature columns drifted"},
@@ -97,7 +99,7 @@ def test_the_best_of_each_metric_is_marked_by_what_is_ideal(tmp_path, monkeypatc
 def test_the_verdict_is_that_of_the_ab_test(tmp_path, monkeypatch):
     make_inputs(tmp_path)
     page, summary = run(tmp_path, monkeypatch)
-    assert summary["verdict"] == {**METRICS["abtest"]["verdict"], "word": "Ship"}
+    assert summary["verdict"] == METRICS["abtest"]["verdict"]
     assert summary["verdicts"]["drift"]["status"] == "warn"
     assert page.index("Ship gr") < page.index("<section")
 
@@ -110,9 +112,26 @@ def test_data_that_did_not_pass_overrule_the_ab_test(tmp_path, monkeypatch):
     assert failed["text"] in summary["verdict"]["text"]
 
 
-def test_first_choices_of_a_random_log_are_no_ground_to_ship_on():
-    stages = METRICS | {"abtest": METRICS["abtest"] | {"environment": "replay"}}
-    assert (overall(METRICS).word, overall(stages).word) == ("Ship", "Test online")
+@pytest.mark.parametrize(
+    ("changes", "status", "words"),
+    [
+        ({}, "pass", "5.0% of A/A splits show a lift, 1.0% to 10.0% expected; sample ratio p = 0.4"),
+        ({"srm_p": 0.0004, "srm_alarm": True}, "fail", "sample ratio p = 0.0004, an alarm"),
+        ({"aa": METRICS["abtest"]["aa"] | {"false_positive_rate": 0.2}}, "warn", "20.0% of A/A splits"),
+    ],
+)
+def test_the_index_warns_of_a_broken_split_and_of_a_test_off_its_level(changes, status, words):
+    stages = METRICS | {"abtest": METRICS["abtest"] | changes}
+    [found] = [verdict for link, verdict in reasons(stages).rows if link.text == "checks of the test"]
+    assert found.status == status and words in found.text
+
+
+def test_the_word_is_that_of_the_ab_test_and_metrics_without_one_name_the_stage_to_run():
+    verdict = METRICS["abtest"]["verdict"] | {"word": "Test online"}
+    assert overall(METRICS | {"abtest": METRICS["abtest"] | {"verdict": verdict}}).word == "Test online"
+    del verdict["word"]
+    with pytest.raises(ValueError, match="no word; run the stage abtest again"):
+        overall(METRICS | {"abtest": METRICS["abtest"] | {"verdict": verdict}})
 
 
 def test_a_reward_model_is_labelled_as_what_it_is(tmp_path, monkeypatch):
@@ -137,11 +156,36 @@ def test_every_model_has_a_card_with_its_interval_limits_and_hashes(tmp_path, mo
     assert "In use" in (tmp_path / "reports/report/cards/lightgbm.html").read_text()
 
 
+def card_of(folder, monkeypatch, name: str, abtest: dict) -> str:
+    make_inputs(folder, {"abtest": abtest})
+    run(folder, monkeypatch)
+    return (folder / f"reports/report/cards/{name}.html").read_text()
+
+
+def test_the_card_of_a_further_treatment_has_its_own_lift_in_replay(tmp_path, monkeypatch):
+    arms = {"control": {"model": "x"}, "treatment": {"model": "gr"}, "treatment_2": {"model": "lightgbm"}}
+    own = {"lift": -0.051, "interval": {"low": -0.09, "high": -0.012}, "p_value": 0.01}
+    abtest = {"arms": arms, "environment": "replay", "comparisons": {"treatment_2": {"dr": own}}}
+    card = card_of(tmp_path, monkeypatch, "lightgbm", abtest)
+    online = card[card.index('id="online"') :]
+    assert "5.10%" in online and "1.20%" in online and "2.00%" not in online
+    assert "An arm of the A/B test, treatment_2" in card
+    assert "lift of the first video" in (tmp_path / "reports/index.html").read_text()
+
+
+def test_the_card_of_a_model_without_an_arm_has_its_expected_lift_of_the_sweep(tmp_path, monkeypatch):
+    arms = {"control": {"model": "x"}, "treatment": {"model": "gr"}}
+    swept = {"models": [{"model": "lightgbm", "lift": 0.011, "low": 0.004, "high": 0.019}]}
+    card = card_of(tmp_path, monkeypatch, "lightgbm", {"arms": arms, "sweep": swept})
+    assert "Expected lift over the control +1.10%, +0.40% to +1.90%" in card
+    assert "expected lift over the control" in card[card.index('id="online"') :]
+
+
 @pytest.mark.parametrize(
     ("lift", "status", "word"), [(0.02, "pass", "In part"), (-0.02, "fail", "In part"), (0.0, "info", "Open")]
 )
 def test_the_index_says_whether_offline_metrics_saw_the_lift_coming(tmp_path, monkeypatch, lift, status, word):
-    make_inputs(tmp_path, {"abtest": {"lift": lift, "verdict": {"status": status, "text": "text"}}})
+    make_inputs(tmp_path, {"abtest": {"lift": lift, "verdict": {"status": status, "word": "word", "text": "text"}}})
     page, _ = run(tmp_path, monkeypatch)
     why = page[page.index('id="why"') : page.index('id="data"')]
     assert word in why and "better by MAE 4.6 to 4.4, XAUC 0.61 to 0.62; worse by RMSE 7 to 7.2" in why
@@ -177,7 +221,7 @@ def test_markup_in_a_metric_is_text(tmp_path, monkeypatch):
         {
             "ingest": {"source": planted},
             "drift": {"columns": [DRIFTED, DRIFTED | {"name": planted}]},
-            "abtest": {"verdict": {"status": "info", "text": planted}},
+            "abtest": {"verdict": {"status": "info", "word": "Can't tell", "text": planted}},
         },
     )
     page, _ = run(tmp_path, monkeypatch)

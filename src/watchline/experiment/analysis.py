@@ -1,11 +1,10 @@
-"""From users' outcomes and expectations to what the page of a test says: comparisons, truth, verdict."""
+"""From users' outcomes and expectations to what a test is read by: comparisons and truth."""
 
 # U users, R runs of the expectation
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,36 +80,3 @@ def expected_lift(treatment: Expectation, control: Expectation) -> ExpectedLift:
         return ExpectedLift(ratio - 1, math.nan)
     spread = float((t_R - ratio * c_R).std(ddof=1))
     return ExpectedLift(ratio - 1, spread / (float(c_R.mean()) * math.sqrt(len(t_R))))
-
-
-def decide(
-    result: Result,
-    sample_ratio: st.SampleRatio,
-    treatment: str,
-    control: str,
-    harmed: Sequence[str] = (),
-    p_corrected: float | None = None,
-) -> tuple[str, str]:
-    """Status (pass, warn, fail, info) and sentence of the verdict, from the primary metric: watch time per user.
-
-    `harmed` names the guardrails that say it costs too much elsewhere: a warning, unless it is a loss anyway. Of
-    several treatments a gain counts when it is one after correction, `p_corrected`.
-    """
-    lift = result.watch_per_user.lift
-    if sample_ratio.alarm:
-        return "warn", (
-            f"Do not read the result: the arms' user counts do not fit their shares (p = "
-            f"{sample_ratio.p_value:.1e}), so the assignment is broken."
-        )
-    if lift is None:
-        return "warn", f"{control} was not watched at all, so there is no lift to speak of."
-    span = f"{lift.value:+.2%} watch time per user, 95 % interval {lift.low:+.2%} to {lift.high:+.2%}"
-    if lift.high < 0:
-        return "fail", f"Do not ship {treatment}: {span} against {control}."
-    if harmed:
-        return "warn", f"Do not ship {treatment} yet: {span} against {control}, but it harms {', '.join(harmed)}."
-    if lift.low > 0 and p_corrected is not None and p_corrected >= st.ALPHA:
-        return "info", f"Cannot tell {treatment} from {control}: {span}, but p {p_corrected:.3f} over all treatments."
-    if lift.low > 0:
-        return "pass", f"Ship {treatment}: {span} against {control}."
-    return "info", f"Cannot tell {treatment} from {control}: {span}."

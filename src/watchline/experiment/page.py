@@ -45,7 +45,7 @@ METHOD = (
     "Every user has one value, because exposures of one user are not independent (docs/ab_statistics.md)."
 )
 
-POWER = "smallest lift found with 80 % power"
+POWER = "smallest lift found with 80 % power, by the test's days"
 
 
 def build_page(result: dict[str, Any]) -> Page:

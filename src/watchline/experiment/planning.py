@@ -19,7 +19,7 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 LOOKS = 20
-_FIRST_LOOK = 50  # users: a variance is taken as known from tens in each arm on
+MIN_LOOK_USERS = 25  # with watch time, in each arm: mSPRT takes the variance for known (docs/ab_statistics.md)
 
 
 def outlook(pre_watch_s: Floats, smallest_lift: float, treatment_share: float) -> dict[str, Any] | None:
@@ -52,7 +52,7 @@ def sequence(simulation: Simulation, arm_U: Ints, detectable_lift: float) -> dic
     period_n = np.arange(len(kept_n)) * LOOKS // len(kept_n)
     watch_LU = _by_period(period_n, user_n, np.where(in_treatment[user_n], treatment_s, control_s), len(arm_U))
     sessions_LU = _by_period(period_n, user_n, np.ones(len(kept_n)), len(arm_U))
-    looks = [look for look in range(LOOKS) if _can_look(watch_LU[look], sessions_LU[look], in_treatment)]
+    looks = [look for look in range(LOOKS) if can_look(watch_LU[look], in_treatment)]
     if not looks:
         return None
     watch_LU, sessions_LU = (np.diff(sums_LU[looks], axis=0, prepend=0.0) for sums_LU in (watch_LU, sessions_LU))
@@ -79,7 +79,9 @@ def _by_period(period_n: Ints, user_n: Ints, value_n: Floats, num_users: int) ->
     return sums.reshape(LOOKS, num_users).cumsum(axis=0)
 
 
-def _can_look(watch_U: Floats, sessions_U: Floats, in_treatment: Bools) -> bool:
-    """Whether both arms have users and watch time, and enough users for their variance to be taken as known."""
-    arms = [(sessions_U > 0) & arm for arm in (in_treatment, ~in_treatment)]
-    return sum(arm.sum() for arm in arms) >= _FIRST_LOOK and all(arm.sum() > 1 and watch_U[arm].sum() for arm in arms)
+def can_look(watch_U: Floats, in_treatment: Bools, min_users: int = MIN_LOOK_USERS) -> bool:
+    """Whether each arm has `min_users` with watch time so far (U,), seconds; all users together do not count.
+
+    An arm of a small share starts with a handful, whose variance is anything, however large the other arm is.
+    """
+    return all(np.count_nonzero(watch_U[arm]) >= min_users for arm in (in_treatment, ~in_treatment))

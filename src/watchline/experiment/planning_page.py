@@ -23,7 +23,7 @@ def add_outlook(page: Page, planned: dict[str, Any] | None) -> None:
     facts = {
         "smallest lift that matters": planned["smallest_lift"],
         "chance to find it (power)": planned["power"],
-        "lift found with 80 % power": planned["detectable_lift"],
+        "smallest lift found with 80 % power, by the days before": planned["detectable_lift"],
         "users needed for the smallest lift, both arms": needed["treatment"] + needed["control"],
     }
     formats = dict.fromkeys(list(facts)[:3], ".1%")

@@ -45,11 +45,14 @@ def _add_lifts(page: Page, result: dict[str, Any]) -> None:
     for arm, methods in result["comparisons"].items():
         for method, found in methods.items():
             span = [found["interval"][end] for end in ("low", "high")]
-            rows.append([arm, method, found["lift"], *span, found["p_value"]])
+            rows.append([arm, method, found["lift"], *span, found["p_value"], found.get("p_corrected")])
             if None not in span:
                 marks.append((f"{arm}, {method}", *(100 * value for value in (found["lift"], *span))))
-    formats = {**dict.fromkeys(["lift", "low", "high"], "+.2%"), "p-value": ".4f"}
-    blocks: list[Any] = [Table(["arm", "method", "lift", "low", "high", "p-value"], rows, formats=formats)]
+    columns = ["arm", "method", "lift", "low", "high", "p-value", "p-value, corrected"]
+    formats = {**dict.fromkeys(columns[2:5], "+.2%"), **dict.fromkeys(columns[5:], ".4f")}
+    if "p_corrected" not in result["comparisons"]["treatment"]["dr"]:  # one treatment: nothing to correct for
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    blocks: list[Any] = [Table(columns, rows, formats=formats)]
     if marks:
         title = "Lift of the first video's watch time, with 95 % interval"
         values, lows, highs = ([mark[i] for mark in marks] for i in (1, 2, 3))

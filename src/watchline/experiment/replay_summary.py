@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from watchline.experiment import plain
+from watchline.experiment.decision import CANNOT_TELL, DO_NOT_SHIP, TEST_ONLINE, by_answerer
 from watchline.experiment.environments.replay import METHODS, Choices, ReplayEnvironment
 from watchline.experiment.off_policy import PolicyValue, compare_policies
 from watchline.experiment.policies import Policy
+from watchline.experiment.statistics import ALPHA, holm
 
 PRIMARY = "dr"  # right when either propensities or reward model are, and the propensities are
 
@@ -18,12 +20,15 @@ def summarise_replay(
 ) -> dict[str, Any]:
     """Everything the page and later stages read, but for what was asked: mean watch time of the first video shown.
 
-    Top-level `lift`, `interval` and `p_value` are of `treatment` over `control` by DR, paired by row, by user.
+    Top-level `lift`, `interval` and `p_value` are of `treatment` over `control` by DR, paired by row, by user. DR
+    lifts of several treatments have `p_corrected`, Holm's over them.
     """
     values = {arm: choices[arm].estimates() for arm in policies}
     comparisons = {arm: _compare(values[arm], values["control"]) for arm in policies if arm != "control"}
+    if len(comparisons) > 1:
+        _correct(comparisons)
     lift = comparisons["treatment"][PRIMARY]
-    warnings = sorted({text for arm in policies for text in values[arm][PRIMARY].warnings})
+    warnings = [f"{arm}: {text}" for arm in ("treatment", "control") for text in values[arm][PRIMARY].warnings]
     return {
         "environment": environment.name,
         "arms": {
@@ -55,6 +60,13 @@ def _compare(treatment: Mapping[str, PolicyValue], control: Mapping[str, PolicyV
     return found
 
 
+def _correct(comparisons: Mapping[str, dict[str, dict[str, Any]]]) -> None:
+    """Add `p_corrected` to the primary lift of each treatment: Holm's, over all of them."""
+    primary = [methods[PRIMARY] for methods in comparisons.values()]
+    for lift, p_value in zip(primary, holm([lift["p_value"] for lift in primary]), strict=True):
+        lift["p_corrected"] = p_value
+
+
 def _value(value: PolicyValue) -> dict[str, Any]:
     return {
         "mean_s": value.value,
@@ -66,14 +78,20 @@ def _value(value: PolicyValue) -> dict[str, Any]:
 
 def _verdict(lift: dict[str, Any], treatment: str, control: str, warnings: list[str]) -> dict[str, str]:
     """Off-policy evidence is of first videos alone, so that the best it says is to test online."""
+    status, word, sentence = _judge(lift, treatment, control, warnings)
+    return {"status": status, "word": word, "text": by_answerer(ReplayEnvironment.name, sentence)}
+
+
+def _judge(lift: dict[str, Any], treatment: str, control: str, warnings: list[str]) -> tuple[str, str, str]:
     low, high = (lift["interval"][end] for end in ("low", "high"))
     if None in (low, high):
-        return {"status": "warn", "text": f"The random log cannot compare {treatment} with {control}: one user."}
+        return "warn", CANNOT_TELL, f"The rows cannot compare {treatment} with {control}: they are of one user."
     span = f"{lift['lift']:+.2%} watch time of the first video, 95 % interval {low:+.2%} to {high:+.2%}"
     if warnings:
-        return {"status": "warn", "text": f"Doubtful: {span} against {control}; {'; '.join(warnings)}."}
-    if low > 0:
-        return {"status": "pass", "text": f"Test {treatment} online: {span} against {control}."}
+        return "warn", CANNOT_TELL, f"Doubtful: {span} against {control}; {'; '.join(warnings)}."
     if high < 0:
-        return {"status": "fail", "text": f"Do not test {treatment}: {span} against {control}."}
-    return {"status": "info", "text": f"Cannot tell {treatment} from {control}: {span}."}
+        return "fail", DO_NOT_SHIP, f"Do not test {treatment}: {span} against {control}."
+    if low > 0 and lift.get("p_corrected", 0.0) < ALPHA:
+        return "pass", TEST_ONLINE, f"Test {treatment} online: {span} against {control}."
+    after = f", but p {lift['p_corrected']:.3f} over all treatments" if low > 0 else ""
+    return "info", CANNOT_TELL, f"Cannot tell {treatment} from {control}: {span}{after}."

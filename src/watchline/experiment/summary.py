@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from watchline.experiment import analysis, estimators, plain, planning
 from watchline.experiment import statistics as st
 from watchline.experiment.assignment import assign
+from watchline.experiment.decision import Guarded, decide
 from watchline.experiment.environments import Environment
 from watchline.experiment.policies import Policy
 from watchline.experiment.simulation import Simulation
@@ -71,14 +72,15 @@ def summarise(
     sample_ratio = st.check_sample_ratio(sizes, plan.shares(len(arms) - 1))
     found = analysis.compare_arms(seen["treatment"], seen["control"])
     guardrails = st.check_guardrails(seen["treatment"], seen["control"], plan.margins)
-    harmed = [rail.name.replace("_", " ") for rail in guardrails if rail.verdict == "harmed"]
+    q_values = estimators.q_values(found, guardrails)
     compared = members["treatment"] | members["control"]
     share = sizes[1] / (sizes[0] + sizes[1])
     planned = planning.outlook(pre_watch_s[compared], plan.smallest_lift, share)
     looks = planning.sequence(simulation, arm_of, planned["detectable_lift"] if planned else 0.0)
     more_arms = _more_arms(simulation, seen, environment)
     p_corrected = more_arms["treatment"]["p_corrected"] if more_arms else None
-    verdict = analysis.decide(found, sample_ratio, arms["treatment"].name, arms["control"].name, harmed, p_corrected)
+    guarded, names = Guarded.of(guardrails, q_values), (arms["treatment"].name, arms["control"].name)
+    decision = decide(found.watch_per_user.lift, sample_ratio, names, environment.name, guarded, p_corrected)
     return {
         "environment": environment.name,
         "arms": {arm: _arm(arms[arm], seen[arm], simulation, arm) for arm in arms},
@@ -86,13 +88,14 @@ def summarise(
         "bootstrap": estimators.bootstrapped(seen["treatment"], seen["control"]),
         "both_arms": estimators.both_arms(outcomes["treatment"], outcomes["control"]),
         "srm_p": sample_ratio.p_value,
+        "srm_alarm": sample_ratio.alarm,
         "srm_users_for_one_percent": _users_for_one_percent(plan.shares(len(arms) - 1)),
         "guardrails": {rail.name: plain.guardrail(rail) for rail in guardrails},
-        "q_values": estimators.q_values(found, guardrails),
+        "q_values": q_values,
         "aa": _same_arm_twice(outcomes["control"], simulation.users, plan),
         "minimum_detectable_lift": _detectable_lift(outcomes["control"].watch_s, members, found.cuped.rho),
         "expected_s_per_exposure": simulation.page_s,
-        "verdict": dict(zip(("status", "text"), verdict, strict=True)),
+        "verdict": asdict(decision),
         **_expected(simulation, "treatment", environment),
         "outlook": planned,
         "sequence": looks,

@@ -9,7 +9,7 @@ from typing import Any
 from watchline.data.splits import Window
 from watchline.overview.limits import limits
 from watchline.overview.reading import Metrics, Run, digest, look_up, number_format
-from watchline.overview.verdict import CAUTIONS, overall
+from watchline.overview.verdict import CANNOT_TELL, CAUTIONS, overall
 from watchline.report import Facts, Link, Page, Table, Text, Verdict, charts
 from watchline.report.metric_words import TITLE
 
@@ -24,6 +24,7 @@ PURPOSE = (
     "It says nothing about clicks, likes or satisfaction, and nothing about videos longer or users other than those "
     "in its training days."
 )
+EXPECTED = "expected lift over the control"
 INTERVALS = "95 % intervals: bootstrap by user, so they tell of other users like these, not of other days or seeds."
 
 
@@ -73,12 +74,30 @@ def _lead(subject: Subject, values: Metrics) -> str:
 
 def _role(name: str, stages: dict[str, Metrics]) -> Verdict:
     """Whether to ship it, as far as this run can say."""
-    arms = {arm: look_up(stages["abtest"], f"arms.{arm}.model") for arm in ("treatment", "control")}
-    if name == arms["treatment"]:
+    abtest = stages["abtest"]
+    arms = _arms_of(name, abtest)
+    if "treatment" in arms:
         return overall(stages)
-    if name == arms["control"]:
+    if "control" in arms:
         return Verdict("info", "The control of the A/B test: what the others are judged against.", "In use")
-    return Verdict("info", "Not in the A/B test: nothing is known of its effect online.", "Can't tell")
+    if arms:
+        words = f"An arm of the A/B test, {', '.join(arms)}; its verdict is that of the first treatment."
+        return Verdict("info", words, CANNOT_TELL)
+    if swept := _swept(name, abtest):
+        words = f"No arm of the A/B test. Expected lift over the control {swept['lift']:+.2%}, {swept['low']:+.2%} to "
+        return Verdict("info", f"{words}{swept['high']:+.2%}, of simulated sessions.", CANNOT_TELL)
+    return Verdict("info", "Not in the A/B test: nothing is known of its effect online.", CANNOT_TELL)
+
+
+def _arms_of(name: str, abtest: Metrics) -> list[str]:
+    """The arms that the model is: control, treatment, treatment_2, ..."""
+    return [arm for arm, values in (abtest.get("arms") or {}).items() if values.get("model") == name]
+
+
+def _swept(name: str, abtest: Metrics) -> Metrics | None:
+    """The model's row of the sweep, where it has a lift with an interval."""
+    found = [model for model in look_up(abtest, "sweep.models") or [] if model["model"] == name]
+    return found[0] if found and None not in (found[0][key] for key in ("lift", "low", "high")) else None
 
 
 def _accuracy(name: str, evaluation: Metrics) -> list[Any]:
@@ -138,26 +157,36 @@ def _intervals(interval: Metrics) -> list[Any]:
 
 
 def _online(name: str, abtest: Metrics) -> list[Any]:
-    """Its arm of the A/B test with the lift, or that it had none."""
+    """Its arm of the A/B test with the lift, else its expected lift of the sweep, else that it had none."""
     link = Link(f"{UP}/abtest/index.html", "the A/B test")
-    arms = [arm for arm, values in (abtest.get("arms") or {}).items() if values.get("model") == name]
+    environment, arms = abtest.get("environment"), _arms_of(name, abtest)
+    caution = [Text(CAUTIONS[environment])] if environment in CAUTIONS else []
+    ends = {"95 % interval, from": "low", "to": "high"}
     if not arms:
-        return [Text("No arm of the simulated A/B test used it. Set `abtest.treatment` to its name to test it."), link]
-    found = (abtest.get("more_arms") or {}).get(arms[0]) or abtest  # the top level is about the first treatment
-    interval = found.get("interval") or {}
+        words = "No arm of the simulated A/B test used it. Set `abtest.treatment` to its name to test it."
+        if (swept := _swept(name, abtest)) is None:
+            return [Text(words), link]
+        facts = {EXPECTED: swept["lift"], **{title: swept[end] for title, end in ends.items()}}
+        return [Text(words), *caution, Facts(facts, dict.fromkeys(facts, "+.2%")), link]
     facts = {
         "arm": ", ".join(arms),
         "ranked by": str(look_up(abtest, f"arms.{arms[0]}.statistic") or "").replace("_", " "),
-        "environment": abtest.get("environment"),
-        "lift of treatment over control": found.get("lift"),
-        "95 % interval, from": interval.get("low"),
-        "to": interval.get("high"),
-        "true lift": found.get("true_lift"),
+        "environment": environment,
     }
-    formats = dict.fromkeys(["lift of treatment over control", "95 % interval, from", "to", "true lift"], "+.2%")
-    known = {key: value for key, value in facts.items() if value is not None}
-    caution = [Text(CAUTIONS[name])] if (name := abtest.get("environment")) in CAUTIONS else []
-    return [*caution, Facts(known, {key: formats[key] for key in known if key in formats}), link]
+    found = _found_of(arms[0], abtest)
+    lifts = {"lift of treatment over control" if arms[0] == "control" else "lift over the control": found.get("lift")}
+    lifts |= {title: look_up(found, f"interval.{end}") for title, end in ends.items()}
+    lifts["true lift"] = found.get("true_lift")
+    known = {key: value for key, value in (facts | lifts).items() if value is not None}
+    return [*caution, Facts(known, {key: "+.2%" for key in known if key in lifts}), link]
+
+
+def _found_of(arm: str, abtest: Metrics) -> Metrics:
+    """What the test found of an arm: of a further treatment its own, of the control and the first the top level."""
+    if arm in ("control", "treatment"):
+        return abtest
+    found: Metrics | None = look_up(abtest, f"more_arms.{arm}") or look_up(abtest, f"comparisons.{arm}.dr")
+    return found or {}
 
 
 def _limits(name: str, run: Run, window: Window) -> Table:

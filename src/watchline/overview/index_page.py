@@ -14,6 +14,7 @@ from watchline.report.metric_words import TITLE
 from watchline.report.values import show
 
 CARDS = "report/cards"
+POWER = "smallest lift found with 80 % power, by the test's days"
 
 
 def build_page(run: Run, config: ReportConfig, window: Window) -> Page:
@@ -169,14 +170,15 @@ def add_lift(page: Page, abtest: Metrics) -> None:
     if marks:
         columns = [[mark[0] for mark in marks], *([100 * mark[i] for mark in marks] for i in (1, 2, 3))]
         title = f"{arms['treatment']} against {arms['control']}"
-        blocks.append(charts.interval_chart(*columns, x_label="lift of watch time per user, %", title=title))
+        of = "the first video's watch time" if abtest.get("environment") == "replay" else "watch time per user"
+        blocks.append(charts.interval_chart(*columns, x_label=f"lift of {of}, %", title=title))
     facts = {
         "environment": abtest.get("environment"),
         "p-value": abtest.get("p_value"),
         "sample ratio, p-value": abtest.get("srm_p"),
-        "smallest lift found with 80 % power": look_up(abtest, "minimum_detectable_lift.plain"),
+        POWER: look_up(abtest, "minimum_detectable_lift.plain"),
     }
-    formats = {"p-value": ".4f", "sample ratio, p-value": ".4f", "smallest lift found with 80 % power": ".1%"}
+    formats = {"p-value": ".4f", "sample ratio, p-value": ".2g", POWER: ".1%"}
     link = Link("abtest/index.html", "metrics, checks, arms, room to gain")
     page.section("A/B test", *blocks, Facts(_known(facts), formats), link, half=True)
 

@@ -9,9 +9,7 @@ from watchline.report import Link, Table, Verdict
 from watchline.report.metric_words import DISTANCE
 from watchline.report.values import show
 
-SHIP, DO_NOT_SHIP, CANNOT_TELL = "Ship", "Don't ship", "Can't tell"
-TEST_ONLINE = "Test online"
-_WORDS = {"pass": SHIP, "fail": DO_NOT_SHIP}
+DO_NOT_SHIP, CANNOT_TELL = "Don't ship", "Can't tell"
 # What an environment's answers are, where they are not the world's own.
 CAUTIONS = {
     "model": "The answers come from a reward model, not from users: a check of plausibility, not a forecast.",
@@ -54,23 +52,24 @@ def reasons(stages: dict[str, Metrics]) -> Table:
 
 
 def _online(abtest: Metrics) -> Verdict:
-    verdict = verdict_of(abtest)
-    word = _WORDS.get(verdict.status, CANNOT_TELL)
-    if word == SHIP and abtest.get("environment") == "replay":  # first choices alone are no ground to ship on
-        word = TEST_ONLINE
-    return Verdict(verdict.status, verdict.text, word)
+    """The A/B test's own verdict; raises ValueError for metrics.json of before it had a word."""
+    if (word := abtest["verdict"].get("word")) is None:
+        raise ValueError("reports/abtest/metrics.json: the verdict has no word; run the stage abtest again")
+    return Verdict(abtest["verdict"]["status"], abtest["verdict"]["text"], word)
 
 
 def _test_of_the_test(abtest: Metrics) -> Verdict | None:
     """Sample ratio and A/A: whether users were split as planned, and a test of nothing finds nothing."""
-    ratio, rate = look_up(abtest, "srm_p"), look_up(abtest, "aa.false_positive_rate")
+    ratio, is_broken, rate = (look_up(abtest, path) for path in ("srm_p", "srm_alarm", "aa.false_positive_rate"))
     low, high = (look_up(abtest, f"aa.false_positive_band.{end}") for end in ("low", "high"))
-    if None in (ratio, rate, low, high):
+    if None in (ratio, is_broken, rate, low, high):
         return None
-    words = f"{rate:.1%} of A/A splits show a lift, {low:.1%} to {high:.1%} expected; sample ratio p = {ratio:.3f}"
+    words = f"{rate:.1%} of A/A splits show a lift, {low:.1%} to {high:.1%} expected; sample ratio p = {ratio:.2g}"
+    if is_broken:
+        words += ", an alarm: users were not split as planned, do not read the lift"
     if (name := abtest.get("environment")) in CAUTIONS:
         words += f". {CAUTIONS[name]}"
-    return Verdict("pass" if low <= rate <= high else "warn", words)
+    return Verdict("fail" if is_broken else "pass" if low <= rate <= high else "warn", words)
 
 
 def _offline(stages: dict[str, Metrics]) -> Verdict | None:
@@ -94,7 +93,7 @@ def _offline(stages: dict[str, Metrics]) -> Verdict | None:
 
 def _foreseen(changes: dict[str, list[str]], lift: float, status: str) -> tuple[str, str]:
     """Whether the signs of the offline changes are that of a lift which the test tells from zero."""
-    if status not in _WORDS:
+    if status not in ("pass", "fail"):
         return "info", "Open"
     right, wrong = ("better", "worse") if lift > 0 else ("worse", "better")
     if not changes[wrong]:

@@ -13,6 +13,7 @@ from watchline.experiment.environments.replay import METHODS, distinct
 from watchline.experiment.policies import Policy
 from watchline.experiment.replay_page import build_replay_page
 from watchline.experiment.replay_summary import summarise_replay
+from watchline.experiment.statistics import holm
 
 LAW = ToyLaw(200, 40)
 COLUMNS = Columns(label="watch_time_s", keys=("user_id", "video_id"), categorical=("surface",), numeric=("appeal",))
@@ -75,7 +76,11 @@ def test_the_reward_model_of_dr_never_saw_the_users_whose_rows_it_corrects(envir
 def test_a_better_policy_is_worth_a_test_and_a_damaged_one_is_not(environment, policies, tmp_path):
     result = summarise_replay(environment, policies, environment.ask(policies, SIZE, join))
     assert result["verdict"]["status"] == "pass" and result["interval"]["low"] > 0
+    assert result["verdict"]["word"] == "Test online"
+    assert result["verdict"]["text"].startswith("By the random log: test treatment model online")
     assert set(result["comparisons"]["treatment_2"]) == set(METHODS)
+    p_values = [methods["dr"]["p_value"] for methods in result["comparisons"].values()]
+    assert [methods["dr"]["p_corrected"] for methods in result["comparisons"].values()] == holm(p_values)
     swapped = {"control": policies["treatment"], "treatment": policies["control"]}
     assert summarise_replay(environment, swapped, environment.ask(swapped, SIZE, join))["verdict"]["status"] == "fail"
     result |= {"asked": {"candidates": SIZE}, "window": {"eval_first": "2024-03-01", "eval_last": "2024-03-02"}}
@@ -87,7 +92,9 @@ def test_a_better_policy_is_worth_a_test_and_a_damaged_one_is_not(environment, p
 def test_a_log_that_is_too_small_is_warned_of_and_one_that_is_not_random_refused(policies):
     few = ReplayEnvironment(LOG, COLUMNS, 60, seed=1)
     result = summarise_replay(few, policies, few.ask(policies, SIZE, join))
-    assert result["verdict"]["status"] == "warn" and "effective rows" in result["verdict"]["text"]
+    text = result["verdict"]["text"]
+    assert result["verdict"]["status"] == "warn" and "effective rows" in text
+    assert "treatment: " in text and "control: " in text and "treatment_2" not in text
     with pytest.raises(ValueError, match=r"none of 6,000 exposures .* set abtest.environment to model"):
         ReplayEnvironment(LOG.with_columns(is_random=pl.lit(False)), COLUMNS, 100, seed=1)
     with pytest.raises(ValueError, match=r"40 videos were shown at random, fewer than the 41 of abtest.candidates"):

@@ -40,8 +40,10 @@ def estimate_lift(treatment: Mean, control: Mean) -> Estimate:
     """Relative lift T / C - 1 with Fieller's interval: all ratios q for which T - q C is within its own t interval.
 
     With g = t^2 V_c / C^2: q = (T C +- sqrt(T^2 C^2 - (C^2 - t^2 V_c)(T^2 - t^2 V_t))) / (C^2 - t^2 V_c).
-    It holds 0 exactly when Welch's test at the same level does not reject, which the delta method does not promise;
-    for g >= 1 the control's mean is not told from 0 and the interval is unbounded. The p-value is Welch's.
+    For g < 1 it holds 0 when Welch's test at the same level does not reject, and only then, which the delta
+    method does not promise; for g >= 1 the control's mean is not told from 0, no finite interval keeps the level, and
+    the whole line is given: wider than Fieller's set there, which may be two rays, so that it holds 0 though Welch may
+    reject. The p-value is Welch's.
     Reference: Fieller, JRSS B 16 (1954). Raises ValueError for a control whose mean is not positive.
     """
     if control.value <= 0:

@@ -39,9 +39,10 @@ def check_guardrail(name: str, treatment: Mean, control: Mean, margin: float, be
     With loss = -lift where higher is better, lift where lower is: `pass` when the whole interval's loss is below the
     margin; `harmed` when it is not and the whole interval is a loss; `cannot tell` otherwise, also over a control of
     mean 0. A loss as large as the margin passes with ALPHA / 2, no loss at all is called harm with ALPHA / 2 at most.
-    All guardrails must pass, so `pass` needs no correction for their number (intersection-union); of many, one in forty
-    is called harmed by chance. Reference: CONSORT extension for non-inferiority, JAMA 308 (2012); Berger,
-    Technometrics 24 (1982). Raises ValueError for a margin that is not positive.
+    Each verdict is of one guardrail and not corrected for their number: of guardrails without a loss, one in forty is
+    called harmed by chance, so the decision of a test names a harm with its q-value. It does not ask that all pass,
+    so a gain with `cannot tell` beside it is no proof that nothing is harmed. Reference: CONSORT extension for
+    non-inferiority, JAMA 308 (2012). Raises ValueError for a margin that is not positive.
     """
     if not margin > 0:
         raise ValueError(f"guardrail {name}: margin {margin}; no test shows no loss at all, so allow some")
