@@ -3,14 +3,15 @@
 import dataclasses
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from pipelines import workspace
-from pipelines.file_lock import WorkspaceHeldError
+from pipelines import file_lock, workspace
+from pipelines.file_lock import Holder, WorkspaceHeldError, try_lock, write_holder
 from pipelines.git_command import GitError
 from pipelines.interruptions import interruptions
 from pipelines.workspace import hold, hold_experiments, holder, lost_experiments, recover
@@ -136,6 +137,36 @@ def test_a_run_leaves_what_was_staged_and_edited_as_it_was(root):
     assert status(root) == before == "A  dvc.lock\n M params.yaml\n"
     assert ((root / "params.yaml").read_text(), (root / "dvc.lock").read_text()) == ("edited by hand", "staged")
     assert holder(root) is None
+
+
+def test_who_only_asks_for_the_holder_does_not_make_a_run_that_does_not_wait_fail(root):
+    (root / "runs/workspace").mkdir(parents=True)
+    with (root / "runs/workspace/lock").open("a+") as asks:
+        assert try_lock(asks)
+        threading.Timer(0.5, asks.close).start()
+        with hold(root, "promote", 0, print):
+            assert asks.closed
+
+
+def test_a_lock_whose_recorded_holder_is_gone_is_not_waited_for_for_ever(root, monkeypatch):
+    """A process with the lock under the name of one that ended: its watcher, or one that hangs."""
+    monkeypatch.setattr(file_lock, "_WATCHER_S", 0.5)
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    (root / "runs/workspace").mkdir(parents=True)
+    with (root / "runs/workspace/lock").open("a+") as file:
+        assert try_lock(file)
+        write_holder(file, Holder("daily", gone.pid, "2024-03-14"))
+        with pytest.raises(WorkspaceHeldError, match="held by daily"):
+            hold(root, "promote", 0, print).__enter__()
+
+
+def test_a_run_that_cannot_begin_leaves_no_name(root, monkeypatch):
+    (root / "runs/workspace").mkdir(parents=True)
+    (root / "runs/workspace/before").write_text("a file, where a folder is to be made")
+    with pytest.raises(FileExistsError):
+        hold(root, "one", 0, print).__enter__()
+    assert (root / "runs/workspace/lock").read_text() == "" and recover(root, print) is None
 
 
 def test_a_run_that_waits_goes_on_when_the_other_ends(root, other):
