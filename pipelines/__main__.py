@@ -67,7 +67,10 @@ def main(argv: list[str] | None = None) -> int:
 
         print(f"composed {compose_params(ROOT, arguments.overrides).name} from conf/")
     elif arguments.command in FLOWS:
-        return _told(arguments.command, lambda: _passed(run_flow(arguments)))
+        from pipelines.workspace import marked
+
+        with marked(ROOT):  # Prefect's temporary server, too, ends where this process is killed
+            return _told(arguments.command, lambda: _passed(run_flow(arguments)))
     elif arguments.command == "ui":
         from pipelines.service import up
 

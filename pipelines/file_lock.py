@@ -14,6 +14,8 @@ from typing import IO, Any
 import psutil
 
 _POLL_S = 2.0
+_PROBE_S = 2.0  # who only asks for a lock's holder has it for a moment, without a name
+_WATCHER_S = 60.0  # the watcher of a run that has just died has its lock while it clears up
 
 
 class WorkspaceHeldError(RuntimeError):
@@ -51,13 +53,12 @@ def try_lock(file: IO[Any]) -> bool:
 def wait_for(file: IO[str], what: str, wait_s: float, say: Callable[[str], None]) -> None:
     """Lock the open file; waits up to `wait_s` for another holder of `what`, saying which.
 
-    Raises WorkspaceHeldError.
+    A little longer for one that is about to give it back. Raises WorkspaceHeldError.
     """
     deadline, told = time.monotonic() + wait_s, None
     while not try_lock(file):
         other = read_holder(file)
-        # Where it has just died, its watcher holds the lock for a moment.
-        if time.monotonic() >= deadline and (other is None or psutil.pid_exists(other.pid)):
+        if time.monotonic() >= deadline + _more_s(other):
             raise WorkspaceHeldError(
                 f"{what} is held by {other or 'a run that just began'}; waited {wait_s:.0f} s. "
                 "Wait for it or cancel it, then start this one again"
@@ -66,6 +67,12 @@ def wait_for(file: IO[str], what: str, wait_s: float, say: Callable[[str], None]
             say(f"waiting for {other}, which holds {what}")
             told = other
         time.sleep(min(_POLL_S, max(0.05, deadline - time.monotonic())))
+
+
+def _more_s(other: Holder | None) -> float:
+    if other is None or other.cleared:
+        return _PROBE_S
+    return 0.0 if psutil.pid_exists(other.pid) else _WATCHER_S
 
 
 def read_holder(file: IO[str]) -> Holder | None:

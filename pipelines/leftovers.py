@@ -3,13 +3,14 @@
 The kernel frees DVC's own lock with its process. git's are files that a command removes at its end. DVC's `rwlock`
 lists who reads and writes which output: it is written in place, so a kill can leave half of it, and after a restart of
 the machine the process ids in it may be those of other programs. A file enters DVC's cache under another name first.
+git's folder is that of all worktrees of a repository.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ import psutil
 
 from pipelines.git_command import git
 
+_SERVANTS = {"fsmonitor--daemon", "credential-cache--daemon"}  # git's, which live on and take no locks
+
 
 def clear_leftovers(root: Path, say: Callable[[str], None]) -> None:
     """Remove what dead processes left; nothing while a git or DVC command works in the project."""
-    if any(_works_in(root)):
+    if _works_in([root]):
         return
-    for folder in {git(root, "rev-parse", "--absolute-git-dir"), git(root, "rev-parse", "--git-common-dir")}:
-        place = (root / folder.strip()).resolve()
+    for place in _git_folders(root):
         for path in (*place.glob("*.lock"), *(place / "refs").rglob("*.lock")):
             path.unlink(missing_ok=True)
             say(f"removed {path.name}, which a killed git command left in {path.parent}")
@@ -31,18 +33,47 @@ def clear_leftovers(root: Path, say: Callable[[str], None]) -> None:
     if rwlock.is_file() and not _is_usable(rwlock):
         rwlock.unlink()
         say("removed .dvc/tmp/rwlock, which names a DVC command that was killed")
-    for path in (root / ".dvc/cache/files").rglob(".*.tmp"):  # a cache elsewhere may be shared with other projects
+    cache = root / ".dvc/cache/files"
+    if not cache.resolve().is_relative_to(root.resolve()):
+        return  # it may be shared with other projects
+    for path in cache.rglob(".*.tmp"):
         path.unlink(missing_ok=True)
         say(f"removed {path.relative_to(root)}, half a file")
 
 
-def _works_in(root: Path) -> Iterator[psutil.Process]:
-    """Live git and DVC commands of the project."""
+def _git_folders(root: Path) -> set[Path]:
+    """Folders of git where nobody works: the worktree's own, and the common one unless another worktree is busy."""
+    own, common = (
+        (root / git(root, "rev-parse", option).strip()).resolve() for option in ("--git-dir", "--git-common-dir")
+    )
+    listed = git(root, "worktree", "list", "--porcelain").splitlines()
+    trees = [Path(line.removeprefix("worktree ")) for line in listed if line.startswith("worktree ")]
+    return {own, common} - ({common} if _works_in(trees) else set())
+
+
+def _works_in(trees: Sequence[Path]) -> bool:
+    """Whether a git or DVC command is alive in one of `trees`, or may be: another user's does not say where."""
+    places = [tree.resolve() for tree in trees]
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            command = [Path(word).name for word in process.cmdline()[:3]]
-            if {"git", "dvc"} & set(command) and Path(process.cwd()).is_relative_to(root.resolve()):
-                yield process
+        with contextlib.suppress(psutil.NoSuchProcess, OSError):
+            words = _words(process)
+            if not {"git", "dvc"} & set(words[:3]) or _SERVANTS & set(words):
+                continue
+            try:
+                folder = Path(process.cwd())
+            except psutil.AccessDenied:
+                return True
+            if any(folder.is_relative_to(place) for place in places):
+                return True
+    return False
+
+
+def _words(process: psutil.Process) -> list[str]:
+    """A process's command without its folders; the name alone where no more may be known."""
+    try:
+        return [Path(word).name for word in process.cmdline()]
+    except psutil.AccessDenied:
+        return [process.name()]
 
 
 def _is_usable(rwlock: Path) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
@@ -37,6 +38,7 @@ class LostRuns:
     def __init__(self, root: Path, say: Callable[[str], None]) -> None:
         self.root, self.say = root, say
         self.found: dict[UUID, float] = {}  # a flow run -> when it was found without its process
+        self.restarts: Counter[UUID] = Counter()  # Prefect counts a start once the flow's code is loaded, not before
         self.active: set[UUID] = set()
         self.next_look = 0.0
         self.complaint = ""
@@ -84,17 +86,19 @@ class LostRuns:
         if seconds < _SETTLED_S:
             return False
         _close(client, run)
+        starts = max(run.run_count, 1 + self.restarts[run.id])
         if state == StateType.CANCELLING:
             client.set_flow_run_state(run.id, Cancelled(message="Its process had died."), force=True)
         elif run.deployment_id is None or client.read_flow(run.flow_id).name not in RESTARTED:
             self.say(f"{run.name} died and is not started again by itself")
             client.set_flow_run_state(run.id, Crashed(message="Its process died. Start it again."), force=True)
-        elif run.run_count >= MAX_STARTS:
-            self.say(f"{run.name} died {run.run_count} times and is not started again")
-            client.set_flow_run_state(run.id, Crashed(message=f"It died {run.run_count} times."), force=True)
+        elif starts >= MAX_STARTS:
+            self.say(f"{run.name} died {starts} times and is not started again")
+            client.set_flow_run_state(run.id, Crashed(message=f"It died {starts} times."), force=True)
         else:
+            self.restarts[run.id] += 1
             self.say(f"{run.name} died and is started again")
-            message = f"Its process died (start {run.run_count}); stages that are done stay cached."
+            message = f"Its process died (start {starts}); stages that are done stay cached."
             client.set_flow_run_state(run.id, Scheduled(name="AwaitingRetry", message=message), force=True)
         return True
 

@@ -32,7 +32,7 @@ def holder_of(port: int) -> str | None:
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
                 process = psutil.Process(connection.pid)
-                return f"process {process.pid}, `{' '.join(process.cmdline())[:120]}`, listens there"
+                return f"process {process.pid}, `{process.name()}`, listens there"  # arguments may hold a password
     return None
 
 

@@ -97,11 +97,13 @@ def run_lines(
         failed = process.wait() != 0
         return Completed(process.returncode, lines, time.monotonic() - started, memory.peak_bytes)
     finally:
+        deadline = time.monotonic() + grace_s
+        marked = _marked(COMMAND_MARK, mark) if failed and not keeps_worker else []
         if process.poll() is None:
-            stop_tree(process.pid, grace_s)
+            stop_tree(process.pid, grace_s, marked)
             process.wait()
         if failed and not keeps_worker:
-            end_marked(COMMAND_MARK, mark, grace_s)
+            end_marked(COMMAND_MARK, mark, max(0.0, deadline - time.monotonic()))
         assert process.stdout is not None
         process.stdout.close()
 
@@ -131,11 +133,14 @@ def _read_lines(process: subprocess.Popen[bytes], deadline: float, memory: _Memo
         yield buffer.decode(errors="replace")
 
 
-def stop_tree(pid: int, grace_s: float = GRACE_S) -> None:
-    """End the process `pid`, its group and every descendant: SIGTERM once each, `grace_s` to finish, then SIGKILL."""
+def stop_tree(pid: int, grace_s: float = GRACE_S, others: Iterable[psutil.Process] = ()) -> None:
+    """End the process `pid`, its group, every descendant and `others`.
+
+    SIGTERM once each, `grace_s` for all of them to finish, then SIGKILL.
+    """
     try:
         root = psutil.Process(pid)
-        tree = [root, *root.children(recursive=True)]
+        tree = {root, *root.children(recursive=True), *others}
     except psutil.NoSuchProcess:
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -163,10 +168,11 @@ def end_marked(variable: str, value: str, grace_s: float = GRACE_S) -> list[int]
     They are looked for until there are none: one may start another while the first are ended.
     """
     ended: list[int] = []
+    deadline = time.monotonic() + grace_s
     while found := _marked(variable, value):
         if set(ended) >= {process.pid for process in found}:
             break  # what a kill does not end waits in the kernel
-        stop_processes(found, grace_s)
+        stop_processes(found, max(0.0, deadline - time.monotonic()))
         ended += [process.pid for process in found]
     return ended
 

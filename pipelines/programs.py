@@ -27,6 +27,7 @@ _STOP_GRACE_S = 8.0  # the server waits longer for browsers that are connected; 
 class _Program:
     command: list[str]
     may_start: Callable[[], None]
+    hidden: tuple[str, ...]
     process: subprocess.Popen[bytes]
     started: float
     pause_s: float = 0.0
@@ -41,16 +42,26 @@ class Programs:
         self.environment = {**environment, SERVICE_MARK: str(folder.resolve())}
         self.programs: dict[str, _Program] = {}
 
-    def start(self, name: str, command: list[str], may_start: Callable[[], None] = lambda: None) -> None:
-        """Start a program in a session of its own; `may_start` raises what speaks against it, each time."""
+    def start(
+        self,
+        name: str,
+        command: list[str],
+        may_start: Callable[[], None] = lambda: None,
+        hidden: tuple[str, ...] = (),
+    ) -> None:
+        """Start a program in a session of its own; `may_start` raises what speaks against it, each time.
+
+        Variables whose names begin with one of `hidden` are not in its environment.
+        """
         may_start()
+        environment = {key: value for key, value in self.environment.items() if not key.startswith(hidden)}
         with self.log_of(name).open("ab") as log:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=self.environment
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
             )
         before = self.programs.get(name)
         pause_s = before.pause_s if before else 0.0
-        self.programs[name] = _Program(command, may_start, process, time.monotonic(), pause_s)
+        self.programs[name] = _Program(command, may_start, hidden, process, time.monotonic(), pause_s)
 
     def log_of(self, name: str) -> Path:
         """Where a program's lines go."""
@@ -75,7 +86,7 @@ class Programs:
                 status = program.process.returncode
                 self.say(f"{name} ended with status {status}; starting it again{when} ({self.log_of(name)})")
             if now >= program.due:
-                self.start(name, program.command, program.may_start)
+                self.start(name, program.command, program.may_start, program.hidden)
 
     def check(self) -> None:
         """Raise RuntimeError, with the end of its log, for a program that has ended."""
@@ -94,9 +105,10 @@ class Programs:
 
     def _shorten(self, log: Path) -> None:
         """Keep the last full log beside the present one, which the program appends to all the time."""
-        if log.stat().st_size > MAX_LOG_BYTES:
-            shutil.copyfile(log, log.with_suffix(".log.old"))
-            os.truncate(log, 0)
+        with contextlib.suppress(FileNotFoundError):  # removed by hand: the next start makes it again
+            if log.stat().st_size > MAX_LOG_BYTES:
+                shutil.copyfile(log, log.with_suffix(".log.old"))
+                os.truncate(log, 0)
 
 
 def end_leftovers(folder: Path, say: Callable[[str], None]) -> bool:

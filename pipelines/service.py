@@ -16,27 +16,32 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from pipelines.file_lock import try_lock
+from pipelines.git_command import GitError
 from pipelines.notifications import WEBHOOK_URL, require_address
 from pipelines.ports import HOST, require_free
 from pipelines.programs import Programs, end_leftovers
 from pipelines.reports_server import REPORTS_URL, serve_reports
+from pipelines.workspace import recover
 
 CODE = Path(__file__).resolve().parent.parent
 POOL = "watchline"
 _READY_S = 240.0
 _POLL_S = 1.0
 _DEPLOY_TIMEOUT_S = 300.0
+# Secrets that only the server needs, by the beginnings of their names: the worker's runs and their stages do without.
+_OF_THE_SERVER = ("PREFECT_SERVER_DATABASE_", "PREFECT_API_DATABASE_")
 
 
 @dataclass(frozen=True)
 class Service:
-    """A running service: its process and where it answers."""
+    """A service: its process and where it answers, nowhere yet while it is starting."""
 
     pid: int
-    ui: str
-    reports: str
+    ui: str = ""
+    reports: str = ""
 
     def __str__(self) -> str:
         return f"Prefect UI  {self.ui}\nreports     {self.reports}/index.html"
@@ -52,47 +57,57 @@ def up(root: Path, port: int, reports_port: int, say: Callable[[str], None] = pr
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as lock:
         if not try_lock(lock):
-            say(f"the service runs already\n{running(root) or 'it is just starting: ask again in a moment'}")
+            service = running(root)
+            say(f"the service runs already\n{service}" if service else "the service is starting: ask again in a moment")
             return
-        lock.truncate(0)  # addresses of one that was killed
-        if webhook := os.environ.get(WEBHOOK_URL):
-            require_address(webhook)
-        end_leftovers(folder, say)
-        server_may_start = functools.partial(require_free, port, "the Prefect server", "PORT")
-        server_may_start()
-        require_free(reports_port, "the report server", "REPORTS_PORT")
-        reports = serve_reports(root / "reports", reports_port)
-        service = Service(os.getpid(), f"http://{HOST}:{port}", f"http://{HOST}:{reports.server_address[1]}")
-        environment = {
-            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",  # else runs and lines stay for ever
-            **os.environ,
-            REPORTS_URL: service.reports,
-            "WATCHLINE_CODE": str(CODE),
-            "WATCHLINE_ROOT": str(root),
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(CODE), os.environ.get("PYTHONPATH")])),
-        }
-        programs = Programs(folder, environment, say)
-        _stop_on(_interrupt)
+        _write(lock, Service(os.getpid()))
         try:
-            server = ["prefect", "server", "start", "--host", HOST, "--port", str(port)]
-            programs.start("server", server, server_may_start)
-            _wait_until_ready(port, programs)
-            _deploy(environment, folder)
-            from pipelines.automations import register  # it brings prefect, which callers of `running` do without
-
-            register(webhook, say)
-            programs.start("worker", ["prefect", "worker", "start", "--pool", POOL, "--name", POOL])
-            _write(lock, service)
-            say(str(service))
-            _watch(root, programs, say)
-        except KeyboardInterrupt:
-            say("stopping")
+            _serve(root, port, reports_port, lock, say)
         finally:
-            _stop_on(signal.SIG_IGN)  # a second Ctrl-C would leave programs running
-            programs.stop()
-            reports.shutdown()
-            reports.server_close()
             lock.truncate(0)
+
+
+def _serve(root: Path, port: int, reports_port: int, lock: IO[str], say: Callable[[str], None]) -> None:
+    folder = root / ".prefect/service"
+    if webhook := os.environ.get(WEBHOOK_URL):
+        require_address(webhook)
+    end_leftovers(folder, say)
+    server_may_start = functools.partial(require_free, port, "the Prefect server", "PORT")
+    server_may_start()
+    require_free(reports_port, "the report server", "REPORTS_PORT")
+    reports = serve_reports(root / "reports", reports_port)
+    service = Service(os.getpid(), f"http://{HOST}:{port}", f"http://{HOST}:{reports.server_address[1]}")
+    environment = {
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",  # else runs and lines stay for ever
+        **{name: value for name, value in os.environ.items() if name != WEBHOOK_URL},  # the server has it in a block
+        REPORTS_URL: service.reports,
+        "WATCHLINE_CODE": str(CODE),
+        "WATCHLINE_ROOT": str(root),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(CODE), os.environ.get("PYTHONPATH")])),
+    }
+    programs = Programs(folder, environment, say)
+    _stop_on(_interrupt)
+    try:
+        server = ["prefect", "server", "start", "--host", HOST, "--port", str(port)]
+        programs.start("server", server, server_may_start)
+        _wait_until_ready(port, programs)
+        _deploy(environment, folder)
+        from pipelines.automations import register  # it brings prefect, which callers of `running` do without
+
+        register(webhook, say)
+        worker = ["prefect", "worker", "start", "--pool", POOL, "--name", POOL]
+        programs.start("worker", worker, hidden=_OF_THE_SERVER)
+        _write(lock, service)
+        say(str(service))
+        _watch(root, programs, say)
+    except KeyboardInterrupt:
+        say("stopping")
+    finally:
+        _stop_on(signal.SIG_IGN)  # a second Ctrl-C would leave programs running
+        programs.stop()
+        _recover(root, say)
+        reports.shutdown()
+        reports.server_close()
 
 
 def _watch(root: Path, programs: Programs, say: Callable[[str], None]) -> None:
@@ -106,17 +121,25 @@ def _watch(root: Path, programs: Programs, say: Callable[[str], None]) -> None:
         lost.look()
 
 
+def _recover(root: Path, say: Callable[[str], None]) -> None:
+    """Put back what a run left that the stop has killed, and its watcher with it; the next service starts it again."""
+    try:
+        recover(root, say, keep_record=True)
+    except (OSError, GitError) as error:
+        say(f"the workspace is not as before yet ({error}); the next run or service does it")
+
+
 def down(root: Path, wait_s: float = 90.0, say: Callable[[str], None] = print) -> bool:
     """Stop the project's service, or what one that was killed left, and wait until it is gone; False where none ran.
 
     Raises TimeoutError.
     """
-    service = running(root)
+    service = _holder(root)
     if service is None:
         return _end_dead(root / ".prefect/service", say)
     os.kill(service.pid, signal.SIGTERM)
     deadline = time.monotonic() + wait_s
-    while running(root) is not None:
+    while _holder(root) is not None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"the service, process {service.pid}, did not stop within {wait_s:.0f} s; kill it")
         time.sleep(0.2)
@@ -132,6 +155,12 @@ def _end_dead(folder: Path, say: Callable[[str], None]) -> bool:
 
 def running(root: Path) -> Service | None:
     """The project's service; None where none runs, or it is not up yet."""
+    service = _holder(root)
+    return service if service is not None and service.ui else None
+
+
+def _holder(root: Path) -> Service | None:
+    """The project's service, also while it starts; None where none runs."""
     path = root / ".prefect/service/lock"
     if not path.is_file():
         return None
@@ -173,7 +202,7 @@ def _deploy(environment: Mapping[str, str], folder: Path) -> None:
                 raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
-def _write(lock, service: Service) -> None:  # type: ignore[no-untyped-def]
+def _write(lock: IO[str], service: Service) -> None:
     lock.truncate(0)
     lock.write(json.dumps(asdict(service)))
     lock.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from prefect.runtime import task_run
 from prefect.states import Completed
 
 from pipelines.cache_check import remove_corrupt
+from pipelines.git_command import GitError
 from pipelines.leftovers import clear_leftovers
 from pipelines.process import Completed as Done
 from pipelines.process import run_lines
@@ -65,9 +67,14 @@ def reproduce(stage: str, root: Path, timeout_s: float, alone: bool) -> State[St
     logger = get_run_logger()
     lock = _read(root / "dvc.lock")
     command = ["dvc", "repro", *(["--single-item"] if alone else []), stage]
-    done = run_lines(command, root, logger.info, timeout_s)
-    if done.returncode == 0 and remove_corrupt(root, _restored(done), logger.warning):
+    try:
         done = run_lines(command, root, logger.info, timeout_s)
+        if done.returncode == 0 and remove_corrupt(root, _restored(done), logger.warning):
+            done = run_lines(command, root, logger.info, timeout_s)
+    except BaseException:  # a time limit, a cancel: DVC was ended amid its files
+        with contextlib.suppress(OSError, GitError):
+            _clear_up(root, lock, logger.warning)
+        raise
     if done.returncode == 0:
         cached = f"Running stage '{stage}':" not in done.lines
         rows, starts = rows_of(root, stage), task_run.run_count or 1

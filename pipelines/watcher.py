@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+RUN_MARK = "WATCHLINE_RUN"  # in the environment of every command of a run
 _CODE = Path(__file__).resolve().parent.parent
 # A worker knows its runs by their variables, and would take the watcher for one of them.
 _OF_THE_WORKER = "PREFECT__"
@@ -20,15 +21,19 @@ _OF_THE_WORKER = "PREFECT__"
 @contextlib.contextmanager
 def watched(root: Path) -> Iterator[None]:
     """Have this process watched until the end of the block."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(_OF_THE_WORKER)}
+    environment = {
+        key: value for key, value in os.environ.items() if key != RUN_MARK and not key.startswith(_OF_THE_WORKER)
+    }
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_CODE), environment.get("PYTHONPATH")]))
-    watcher = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.watcher", str(root.resolve())],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    with (root / "runs/workspace/watcher.log").open("ab") as log:  # the run's terminal may be gone when it speaks
+        watcher = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.watcher", str(root.resolve())],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
+        )
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ in the environment, ranks of torchrun too.
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,9 +21,8 @@ from pipelines.git_command import GitError, git
 from pipelines.interruptions import note
 from pipelines.leftovers import clear_leftovers
 from pipelines.process import end_marked
-from pipelines.watcher import watched
+from pipelines.watcher import RUN_MARK, watched
 
-RUN_MARK = "WATCHLINE_RUN"  # in the environment of every command of a run
 TRACKED = ("params.yaml", "dvc.lock")
 _INDEX = "index.txt"
 # Runs of DVC's experiment queue, which is one for the workspace; the line's own runs go on meanwhile.
@@ -48,19 +48,31 @@ def hold(
         def name(run: str) -> None:
             write_holder(file, replace(me, run=run))
 
-        with watched(root):
-            name(run)
-            _keep_aside(root, folder / "before")
-            os.environ[RUN_MARK] = _mark(os.getpid(), folder)
+        with watched(root), marked(root):
             try:
+                name(run)
+                _keep_aside(root, folder / "before")
                 yield name
             finally:
-                del os.environ[RUN_MARK]
                 if keep_files:
                     _forget(folder / "before")
                     file.truncate(0)
                 else:
                     _give_back(root, folder / "before", file, say)
+
+
+@contextlib.contextmanager
+def marked(root: Path) -> Iterator[None]:
+    """Mark what this process starts in the block as its run's: it ends where this process is killed."""
+    before = os.environ.get(RUN_MARK)
+    os.environ[RUN_MARK] = _mark(os.getpid(), root / "runs/workspace")
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[RUN_MARK]
+        else:
+            os.environ[RUN_MARK] = before
 
 
 def holder(root: Path) -> Holder | None:
@@ -127,17 +139,23 @@ def recover(root: Path, say: Callable[[str], None], keep_record: bool = False) -
 
 
 def _recover(root: Path, folder: Path, file, say: Callable[[str], None]) -> None:  # type: ignore[no-untyped-def]
-    """End what a dead holder left running, and put back what it had kept aside."""
+    """End what a dead holder left running, put back what it had kept aside; then tell, which may fail."""
     dead = read_holder(file)
+    lines: list[str] = []
     if dead is not None and not dead.cleared:
         ended = end_marked(RUN_MARK, _mark(dead.pid, folder))
         left = f"; ended processes that it left: {', '.join(map(str, ended))}" if ended else ""
-        told = f"{dead} ended without giving the workspace back{left}"
-        say(told)
-        clear_leftovers(root, say)
-        note(root, dead.run, told)
+        lines.append(f"{dead} ended without giving the workspace back{left}")
+        clear_leftovers(root, lines.append)
     if (folder / "before" / _INDEX).is_file():
+        _keep_replaced(root, folder, lines.append)
         _put_back(root, folder / "before")
+    with contextlib.suppress(OSError):  # a closed terminal
+        for line in lines:
+            say(line)
+    if dead is not None and not dead.cleared:
+        with contextlib.suppress(OSError):  # a full disk
+            note(root, dead.run, lines[0])
 
 
 def _mark(pid: int, folder: Path) -> str:
@@ -158,10 +176,33 @@ def _keep_aside(root: Path, place: Path) -> None:
 def _give_back(root: Path, place: Path, file, say: Callable[[str], None]) -> None:  # type: ignore[no-untyped-def]
     """Put the files back and the record away; what cannot be done now is left to the next holder."""
     try:
-        _put_back(root, place)
+        if (place / _INDEX).is_file():
+            _put_back(root, place)
         file.truncate(0)
     except (OSError, GitError) as error:
         say(f"params.yaml and dvc.lock are not put back yet ({error}); the next run does it, or `git checkout` of both")
+
+
+def _keep_replaced(root: Path, folder: Path, say: Callable[[str], None]) -> None:
+    """Keep what `_put_back` is about to replace: since the run died, somebody may have edited it."""
+    place = folder / "replaced"
+    there = [name for name in TRACKED if (root / name).is_file()]
+    changed = [name for name in there if not _are_same(root / name, folder / "before" / name)]
+    if not changed:
+        return
+    try:
+        place.mkdir(exist_ok=True)
+        for name in changed:
+            (place / name).unlink(missing_ok=True)
+            _link(root / name, place / name)
+        where = "is in runs/workspace/replaced"
+    except OSError as error:
+        where = f"could not be kept ({error})"
+    say(f"{' and '.join(changed)} put back as before that run; what was there {where}")
+
+
+def _are_same(one: Path, other: Path) -> bool:
+    return other.is_file() and filecmp.cmp(one, other, shallow=False)
 
 
 def _put_back(root: Path, place: Path) -> None:
@@ -170,6 +211,7 @@ def _put_back(root: Path, place: Path) -> None:
             (root / f"{name}.partial").unlink(missing_ok=True)
             _link(place / name, root / f"{name}.partial")
             (root / f"{name}.partial").replace(root / name)
+            (root / f"{name}.partial").unlink(missing_ok=True)  # of two names of one file, a rename removes none
         else:
             (root / name).unlink(missing_ok=True)
     lines = (place / _INDEX).read_text(encoding="utf-8")
@@ -189,5 +231,6 @@ def _link(source: Path, target: Path) -> None:
 
 def _forget(place: Path) -> None:
     """Remove what was kept aside: the index first, which says that the rest is whole."""
-    (place / _INDEX).unlink()
-    shutil.rmtree(place)
+    (place / _INDEX).unlink(missing_ok=True)
+    if place.is_dir():
+        shutil.rmtree(place)

@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from pipelines.process import CommandTimeoutError, run_lines
+from tests.helpers.service import lives
 
 # A child in a session of its own that ignores SIGTERM, as torchrun's ranks may.
 STUBBORN = """
@@ -56,6 +57,27 @@ def test_an_interrupt_ends_the_whole_tree(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_lines([sys.executable, "-c", STUBBORN], tmp_path, interrupt, timeout_s=30, grace_s=1)
     assert children and not children[0].is_running()
+
+
+def test_what_left_the_tree_has_the_same_time_to_end(tmp_path: Path):
+    """A stubborn child of a stubborn command, and one whose parent is gone: one period of grace for both."""
+    ignores = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    stubborn = f"import os, signal, time; {ignores}; print(os.getpid(), flush=True); time.sleep(600)"
+    gone = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {stubborn!r}], start_new_session=True)"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {gone!r}]); exec({stubborn!r})"
+    processes: list[psutil.Process] = []
+    started: list[float] = []
+
+    def interrupt(line: str) -> None:
+        processes.append(psutil.Process(int(line)))
+        if len(processes) == 2:
+            started.append(time.monotonic())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_lines([sys.executable, "-c", code], tmp_path, interrupt, timeout_s=60, grace_s=3)
+    assert 3 <= time.monotonic() - started[0] < 6
+    assert not any(map(lives, processes))
 
 
 def test_a_grandchild_holding_the_pipe_does_not_hold_the_run(tmp_path: Path):

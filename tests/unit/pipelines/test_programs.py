@@ -15,8 +15,8 @@ import pytest
 from pipelines import programs as module
 from pipelines.ports import PortTakenError, listens, require_free
 from pipelines.programs import Programs, end_leftovers
-from pipelines.service import down, up
-from tests.helpers.service import free_port, lives
+from pipelines.service import down, running, up
+from tests.helpers.service import free_port, lives, serving
 
 WAITING = [sys.executable, "-c", "import time; time.sleep(600)", "like prefect"]
 
@@ -76,6 +76,31 @@ def test_a_long_log_is_put_aside_while_its_program_goes_on_writing(programs: Pro
     (tmp_path / "go").touch()
     until(lambda: log.stat().st_size)
     assert log.read_text() == "end\n" and len((tmp_path / "server.log.old").read_text()) == 2000
+
+
+def test_a_program_goes_without_a_log_that_was_removed_and_without_what_is_hidden(tmp_path: Path, said: list[str]):
+    programs = Programs(tmp_path, {"SECRET_URL": "a password", "ELSE": "seen"}, said.append)
+    command = ["sh", "-c", 'echo "$SECRET_URL$ELSE"']
+    programs.start("worker", command, hidden=("SECRET_",))
+    programs.programs["worker"].process.wait()
+    assert programs.log_of("worker").read_text() == "seen\n"
+    programs.log_of("worker").unlink()
+    programs.look()
+    assert said == [f"worker ended with status 0; starting it again in 1 s ({programs.log_of('worker')})"]
+    programs.programs["worker"].due = 0.0
+    programs.look()
+    programs.programs["worker"].process.wait()
+    assert programs.log_of("worker").read_text() == "seen\n"
+
+
+def test_ui_down_ends_a_service_that_is_still_starting(tmp_path: Path, said: list[str]):
+    with serving(tmp_path, tmp_path / "log") as service:
+        until((tmp_path / ".prefect/service/server.log").exists)
+        up(tmp_path, 1, 1, said.append)
+        assert said == ["the service is starting: ask again in a moment"] and running(tmp_path) is None
+        server = psutil.Process(service.process.pid).children()
+        assert down(tmp_path) and service.process.wait(10) == 0 and not any(map(lives, server))
+    assert not down(tmp_path)
 
 
 def test_what_a_killed_service_left_is_ended_and_another_ones_is_not(

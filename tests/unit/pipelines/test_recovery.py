@@ -74,3 +74,16 @@ def test_a_full_disk_is_said_with_what_to_do_and_is_not_retried(project, prefect
         run_stage("ingest", project, 60.0)
     (project / "dvc.yaml").write_text(text)
     assert not run_stage("ingest", project, 60.0).cached
+
+
+def test_a_time_limit_leaves_nothing_that_stops_the_next_start(project, prefect_api):
+    from pipelines.process import CommandTimeoutError
+    from pipelines.stage import run_stage
+
+    line = (project / "line.py").read_text()
+    half = "import time\nopen('dvc.lock', 'w').write('stages: [')\nopen('.dvc/tmp/rwlock', 'w').write('{\"read\": {')\n"
+    (project / "line.py").write_text(f"{half}time.sleep(600)\n")
+    with pytest.raises(CommandTimeoutError):
+        run_stage("ingest", project, 8.0)
+    (project / "line.py").write_text(line)
+    assert not (project / ".dvc/tmp/rwlock").exists() and not run_stage("ingest", project, 60.0).cached

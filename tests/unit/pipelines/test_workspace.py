@@ -3,13 +3,16 @@
 import dataclasses
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from pipelines.file_lock import WorkspaceHeldError
+from pipelines import file_lock, workspace
+from pipelines.file_lock import Holder, WorkspaceHeldError, try_lock, write_holder
+from pipelines.git_command import GitError
 from pipelines.interruptions import interruptions
 from pipelines.workspace import hold, hold_experiments, holder, lost_experiments, recover
 
@@ -18,14 +21,16 @@ HOLD = """
 import subprocess, sys, time
 from pathlib import Path
 from pipelines.interruptions import interruptions
-from pipelines.workspace import hold
+from pipelines.workspace import hold, marked
 root = Path(sys.argv[1])
+with marked(root):
+    server = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
 with hold(root, "daily-2024-03-14", 0, print):
     (root / "params.yaml").write_text("of the run")
     (root / "dvc.lock").write_text("of the run")
     subprocess.run(["git", "add", "dvc.lock"], cwd=root, check=True)
     left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
-    print("held", left.pid, flush=True)
+    print("held", left.pid, server.pid, flush=True)
     time.sleep(600)
 """
 
@@ -43,12 +48,13 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def other(root: Path):
     """A process that holds the workspace and has a child in a session of its own."""
-    command = [sys.executable, "-c", HOLD, str(root)]
+    # Without a standard error, as after the end of a terminal.
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-c", HOLD, str(root)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    child = psutil.Process(int(process.stdout.readline().split()[1]))
+    child, server = (psutil.Process(int(pid)) for pid in process.stdout.readline().split()[1:])
     yield process, child
-    for each in (process, child):
+    for each in (process, child, server):
         if each.poll() is None if isinstance(each, subprocess.Popen) else each.is_running():
             each.kill()
     process.wait()
@@ -71,9 +77,8 @@ def test_a_second_run_is_told_who_holds_the_workspace(root, other):
 
 
 def kill_all(process: subprocess.Popen) -> None:
-    """The holder and its watcher, which is its eldest child; the child that it works with lives on."""
-    watcher = min(psutil.Process(process.pid).children(), key=psutil.Process.create_time)
-    assert "pipelines.watcher" in watcher.cmdline()
+    """The holder and its watcher; what it works with lives on."""
+    (watcher,) = (each for each in psutil.Process(process.pid).children() if "pipelines.watcher" in each.cmdline())
     watcher.kill()
     process.kill()
     process.wait()
@@ -82,13 +87,15 @@ def kill_all(process: subprocess.Popen) -> None:
 def test_what_a_killed_run_left_is_ended_and_its_files_are_put_back_at_once(root, other):
     process, child = other
     assert "dvc.lock" in status(root)
+    server, _, _ = sorted(psutil.Process(process.pid).children(), key=psutil.Process.create_time)
     process.kill()
     process.wait()
     child.wait(timeout=20)
     wait_until(lambda: not (root / "runs/workspace/before").exists())
     assert status(root) == "" and holder(root) is None
     (told,) = interruptions(root, "daily-2024-03-14")
-    assert f"ended processes that it left: {child.pid}" in told
+    assert f"ended processes that it left: {server.pid}, {child.pid}" in told
+    assert "ended without giving" in (root / "runs/workspace/watcher.log").read_text()
     assert told.split(maxsplit=1)[1] in (root / "runs/logs/daily-2024-03-14.log").read_text()
 
 
@@ -100,7 +107,7 @@ def test_the_next_run_does_it_where_the_watcher_died_too(root, other):
     with hold(root, "second", 0, told.append):
         assert (root / "params.yaml").read_text() == "committed" and not (root / "dvc.lock").exists()
         child.wait(timeout=5)
-    assert told[0].startswith("daily-2024-03-14 (process") and told[0].endswith(f"that it left: {child.pid}")
+    assert told[0].startswith("daily-2024-03-14 (process") and told[0].endswith(f", {child.pid}")
     assert status(root) == ""
 
 
@@ -132,6 +139,36 @@ def test_a_run_leaves_what_was_staged_and_edited_as_it_was(root):
     assert holder(root) is None
 
 
+def test_who_only_asks_for_the_holder_does_not_make_a_run_that_does_not_wait_fail(root):
+    (root / "runs/workspace").mkdir(parents=True)
+    with (root / "runs/workspace/lock").open("a+") as asks:
+        assert try_lock(asks)
+        threading.Timer(0.5, asks.close).start()
+        with hold(root, "promote", 0, print):
+            assert asks.closed
+
+
+def test_a_lock_whose_recorded_holder_is_gone_is_not_waited_for_for_ever(root, monkeypatch):
+    """A process with the lock under the name of one that ended: its watcher, or one that hangs."""
+    monkeypatch.setattr(file_lock, "_WATCHER_S", 0.5)
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    (root / "runs/workspace").mkdir(parents=True)
+    with (root / "runs/workspace/lock").open("a+") as file:
+        assert try_lock(file)
+        write_holder(file, Holder("daily", gone.pid, "2024-03-14"))
+        with pytest.raises(WorkspaceHeldError, match="held by daily"):
+            hold(root, "promote", 0, print).__enter__()
+
+
+def test_a_run_that_cannot_begin_leaves_no_name(root, monkeypatch):
+    (root / "runs/workspace").mkdir(parents=True)
+    (root / "runs/workspace/before").write_text("a file, where a folder is to be made")
+    with pytest.raises(FileExistsError):
+        hold(root, "one", 0, print).__enter__()
+    assert (root / "runs/workspace/lock").read_text() == "" and recover(root, print) is None
+
+
 def test_a_run_that_waits_goes_on_when_the_other_ends(root, other):
     process, _ = other
     started = time.monotonic()
@@ -152,7 +189,32 @@ def test_a_dead_holder_is_recovered_without_a_next_run(root, other):
     assert dead is not None and dead.pid == process.pid and status(root) == ""
     child.wait(timeout=5)
     assert recover(root, told.append) == dataclasses.replace(dead, cleared=True)
-    assert recover(root, told.append) is None and len(told) == 1
+    assert recover(root, told.append) is None and len(told) == 2
+
+
+def test_files_are_put_back_though_nobody_can_be_told_and_an_edit_since_is_kept(root, other):
+    process, _ = other
+    kill_all(process)
+    (root / "params.yaml").write_text("edited by hand since")
+    (root / "runs/logs").write_text("not a folder, so that a note raises OSError")
+
+    def say(_: str) -> None:
+        raise BrokenPipeError
+
+    assert recover(root, say) is not None
+    assert status(root) == "" and (root / "params.yaml").read_text() == "committed"
+    assert (root / "runs/workspace/replaced/params.yaml").read_text() == "edited by hand since"
+    assert not (root / "runs/workspace/before").exists()
+
+
+def test_files_that_are_put_back_twice_leave_no_second_name(root):
+    """As where a full disk, or git, stopped the first time after the files."""
+    place = root / "runs/workspace/before"
+    with pytest.raises(GitError), hold(root, "one", 0, print):
+        (place / "index.txt").write_text("nonsense\tparams.yaml\n")
+        workspace._put_back(root, place)
+    assert (root / "params.yaml").samefile(place / "params.yaml")
+    assert not (root / "params.yaml.partial").exists()
 
 
 def test_the_experiment_queue_has_one_holder_and_its_death_is_told_once(root):
