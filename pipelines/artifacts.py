@@ -1,12 +1,18 @@
-"""Artifacts of a flow run: stages with their cost, metrics, hashes, what was run, and links to the report pages."""
+"""What a flow run shows of itself: its name, and artifacts, which are what it did in words, tables, and a link.
+
+A run of the line has tables of its stages with their cost, of metrics and of hashes; the other flows have one each.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
 
 from pipelines.interruptions import interruptions
 from pipelines.record import Identity, lock_hashes
@@ -32,10 +38,46 @@ def publish(
     ]
     told = [*interruptions(root, identity.name), *again, *outcome]
     text = describe_run(identity, overrides, report_pages(root, results), told)
+    _show(identity.name, text, f"{reports_url(root)}/index.html" if "report" in ran else None)
+
+
+def show(
+    root: Path, name: str, lines: Sequence[str], page: str | None, table: Sequence[dict[str, object]] = ()
+) -> None:
+    """Artifacts of a flow run that is not of the line itself: what interrupted it and `lines`, its page, its table.
+
+    `page` is a path within reports/, None where there is none; a table without rows is left out.
+    """
+    if table:
+        create_table_artifact(key="table", table=list(table), description=name)
+    text = "\n".join([f"# {name}", "", *(f"- {line}" for line in [*interruptions(root, name), *lines])]) + "\n"
+    _show(name, text, page and f"{reports_url(root)}/{page}")
+
+
+def name_flow_run(name: str) -> None:
+    """Give the running flow run a name; it is known only when its parameters are composed."""
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(flow_run.id, name=name)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first; pages show no more."""
+    return (str(error).splitlines() or [repr(error)])[0]
+
+
+@contextlib.contextmanager
+def only_said() -> Iterator[None]:
+    """Print an error of the block, and no more: artifacts that cannot be made must not hide how a run went."""
+    try:
+        yield
+    except Exception as error:
+        print(f"not all artifacts are made: {error!r}")
+
+
+def _show(name: str, text: str, link: str | None) -> None:
     create_markdown_artifact(key="run", markdown=text, description="What ran, from what, where its result is")
-    if "report" in ran:
-        link = f"{reports_url(root)}/index.html"
-        words = f"Reports of {identity.name}"
+    if link is not None:
+        words = f"Reports of {name}"
         create_link_artifact(key="reports", link=link, link_text=words, description="The pages of this run")
 
 

@@ -11,13 +11,13 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from prefect import flow
-from prefect.artifacts import create_table_artifact
 from prefect.runtime import flow_run
 
+from pipelines.artifacts import name_flow_run, only_said, show
 from pipelines.experiments import finished
-from pipelines.line import Plan, identity_of, name_flow_run, newest_day, run_line, window_end
+from pipelines.line import Plan, identity_of, newest_day, run_line, window_end
 from pipelines.params import compose_params
-from pipelines.push import PushError, push_records
+from pipelines.push import PushError, push_records, push_registry
 from pipelines.settings import BackfillSettings, DailySettings, RunSettings, Settings
 from pipelines.stage import StageResult
 from pipelines.workspace import hold
@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # What became of a day of a backfill.
 RAN, RECORDED, NOT_PUSHED = "ran", "recorded before", "ran, not on the remote"
 PUSHED, NOT_REACHED = "ran, pushed at the end", "not recorded"
+
+WHERE = "each day is a DVC experiment: `dvc exp show` lists them, `dvc exp apply NAME` brings one back"
 
 
 @flow(name="run", log_prints=True)
@@ -83,11 +85,15 @@ def backfill(settings: BackfillSettings = BackfillSettings(), root: Path = ROOT)
                 print(f"{day}: {results[str(day)]}")
             if settings.push and set(results.values()) != {RAN}:
                 push_records(root, [name_of(root, settings, day) for day in days], settings.branch_or_none)
+                if settings.gate:
+                    push_registry(root)
                 results = {day: PUSHED if result == NOT_PUSHED else result for day, result in results.items()}
         finally:
             table = [{"window ends": day, "result": result} for day, result in results.items()]
-            create_table_artifact(key="days", table=table, description=name)
-            print(f"{name}: " + ", ".join(f"{count} {result}" for result, count in Counter(results.values()).items()))
+            counts = ", ".join(f"{count} {result}" for result, count in Counter(results.values()).items())
+            print(f"{name}: {counts}")
+            with only_said():
+                show(root, name, [f"days: {counts}", WHERE], "index.html", table)
     return results
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipelines.artifacts import first_line
 from pipelines.push import PushError, push_registry
 from pipelines.settings import PromoteSettings
 
@@ -12,16 +13,17 @@ def ask_gate(root: Path, name: str, push: bool) -> str:
     """Have the gate judge what the run `name` left in the workspace; returns its verdict in a line.
 
     A refusal is a result and raises nothing. With `push` the files of a promoted version and the registry's commit go
-    to the remotes; a git remote that does not take the commit is said in the line.
+    to the remotes, also where an earlier run promoted it and they did not get there; a remote that does not take them
+    is said in the line.
     """
     from pipelines.promote import promote
 
     gate = promote.with_options(name="gate", flow_run_name=f"gate of {name}")
     verdict = gate(PromoteSettings(note=name, push=push), root)
     line = f"gate: **{verdict['status']}** {verdict['text']}"
-    if push and "version" in verdict:
+    if push and verdict["status"] in ("pass", "info"):
         try:
             push_registry(root)
         except PushError as error:
-            line += f" **registry not pushed**: {str(error).splitlines()[0]}"
+            line += f" **registry not pushed**: {first_line(error)}"
     return line

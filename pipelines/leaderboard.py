@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
-from prefect.artifacts import create_link_artifact
 from prefect.runtime import flow_run
 
+from pipelines.artifacts import name_flow_run, show
 from pipelines.collect import collect
 from pipelines.experiments import clear_dead, enqueue, finished, last_lines, run_queue
-from pipelines.leaderboard_config import LeaderboardConfig, plan_of, read_config
+from pipelines.leaderboard_config import plan_of, read_config
 from pipelines.leaderboard_runs import Experiment, experiments
 from pipelines.process import run_lines
 from pipelines.settings import LeaderboardSettings
@@ -47,29 +47,41 @@ def leaderboard(settings: LeaderboardSettings = LeaderboardSettings(), root: Pat
     if name == "generated":
         print("no data given: the leaderboard is of generated data (make leaderboard DATA=PATH for a real log)")
     plan = plan_of(root, config, name, settings.overrides)
-    with hold_experiments(root, f"leaderboard {flow_run.name}", settings.wait_s, print, str(flow_run.id)):
-        return run_protocol(root, config, plan, settings)
+    wanted = experiments(root, config, plan, data)
+    run = wanted[0].name.rpartition("-")[0]  # without its seed
+    name_flow_run(run)
+    with hold_experiments(root, run, settings.wait_s, print, str(flow_run.id)):
+        run_missing(root, run, wanted, settings.timeout_s, settings.wait_s)
+        return publish(root, run, wanted, config.models, plan)
 
 
-def run_protocol(root: Path, config: LeaderboardConfig, plan: dict[str, Any], settings: LeaderboardSettings) -> Path:
-    """The runs of `plan` that are missing, and the page of all; raises LeaderboardError for those that failed."""
-    name = plan["protocol"]
-    wanted = experiments(root, config, plan, settings.data or None)
-    run_missing(root, wanted, settings.timeout_s, settings.wait_s)
-    folder = root / "runs/leaderboard" / name
-    plan["failures"] = gather(root, folder, wanted, config.models)
+def publish(root: Path, run: str, wanted: list[Experiment], models: list[str], plan: dict[str, Any]) -> Path:
+    """The page of all runs of `plan`, and the flow's artifacts; raises LeaderboardError for those that failed."""
+    folder = root / "runs/leaderboard" / plan["protocol"]
+    plan["failures"] = gather(root, folder, wanted, models)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.json").write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")
     page = write_page(root, folder)
-    create_link_artifact(key="leaderboard", link=page.as_uri(), link_text=f"Leaderboard of {name}")
+    board = json.loads((page.parent / "metrics.json").read_text(encoding="utf-8"))
+    lines = [*board["missing"], *board["verdict"], f"runs: `{folder.relative_to(root)}`"]
+    show(root, run, lines, "leaderboard/index.html", means(board))
     if plan["failures"]:
         words = "\n".join(f"seed {seed}: " + "\n  ".join(lines) for seed, lines in plan["failures"].items())
         raise LeaderboardError(f"{page} lacks runs that failed; mend and repeat, the others are kept:\n{words}")
     return page
 
 
+def means(board: dict[str, Any]) -> list[dict[str, object]]:
+    """A row a model, best MAE first: means over the seeds to four digits, of the leaderboard's metrics.json."""
+    shown = ("mae_s", "xauc")
+    return [
+        {"model": model, **{key: round(values[key]["mean"], 4) for key in shown if values.get(key)}}
+        for model, values in board["models"].items()
+    ]
+
+
 @task(persist_result=False)
-def run_missing(root: Path, wanted: list[Experiment], timeout_s: float, wait_s: float) -> None:
+def run_missing(root: Path, run: str, wanted: list[Experiment], timeout_s: float, wait_s: float) -> None:
     """Queue the experiments that have not succeeded and run the queue to its end."""
     done = finished(root)
     missing = [each for each in wanted if each.name not in done]
@@ -78,7 +90,7 @@ def run_missing(root: Path, wanted: list[Experiment], timeout_s: float, wait_s: 
         return
     clear_dead(root)
     # Only now the workspace: queueing stashes params.yaml as composed, while the runs have copies of the project.
-    with hold(root, f"leaderboard {flow_run.name}", wait_s, print):
+    with hold(root, run, wait_s, print):
         for each in missing:
             enqueue(root, each.name, each.overrides, TARGET)
     run_queue(root, print, timeout_s)

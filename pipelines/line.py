@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from prefect.client.orchestration import get_client
-from prefect.runtime import flow_run
-
-from pipelines.artifacts import publish
+from pipelines.artifacts import first_line, name_flow_run, only_said, publish
 from pipelines.dag import command_of, stages_in_order
 from pipelines.gate import ask_gate
 from pipelines.logs import log_to
@@ -58,7 +55,8 @@ def run_line(root: Path, plan: Plan, named: Callable[[str], None]) -> list[Stage
         try:
             for stage, inputs_are_made in stages_in_order(root, plan.stage).items():
                 results.append(run_stage(stage, root, plan.settings.timeout_of(stage), alone=inputs_are_made))
-                if stage == "drift" and (alarm := drift_alarm(root, identity.name)):
+                # A cached verdict was told by the run that made it.
+                if stage == "drift" and not results[-1].cached and (alarm := drift_alarm(root, identity.name)):
                     tell(alarm)
             lines, refs = keep(root, plan, identity)
             outcome += lines
@@ -67,7 +65,8 @@ def run_line(root: Path, plan: Plan, named: Callable[[str], None]) -> list[Stage
             if plan.gate:
                 outcome.append(ask_gate(root, identity.name, plan.settings.push))
         except Exception as error:
-            publish(root, identity, plan.overrides, results, [*outcome, f"**failed**: {str(error).splitlines()[0]}"])
+            with only_said():
+                publish(root, identity, plan.overrides, results, [*outcome, f"**failed**: {first_line(error)}"])
             raise
         publish(root, identity, plan.overrides, results, outcome)
         for line in outcome:
@@ -101,7 +100,7 @@ def copy(root: Path, results: Sequence[StageResult], refs: Sequence[str], outcom
     try:
         reached = push(root, [each.stage for each in results], refs)
     except PushError as error:
-        outcome.append("**not pushed**: " + str(error).splitlines()[0])
+        outcome.append(f"**not pushed**: {first_line(error)}")
         return error
     outcome.append(f"pushed to {' and '.join(reached) or 'no remote: there is none'}")
     return None
@@ -127,9 +126,3 @@ def newest_day(root: Path, overrides: Sequence[str]) -> date:
 def window_end(day: date) -> str:
     """The override that ends the window with `day`."""
     return f"window.end='{day}'"
-
-
-def name_flow_run(name: str) -> None:
-    """Give the running flow run a name; it is known only when its parameters are composed."""
-    with get_client(sync_client=True) as client:
-        client.update_flow_run(flow_run.id, name=name)

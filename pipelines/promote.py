@@ -7,11 +7,13 @@ No postponed annotations here: Prefect loads this file by its path and reads the
 from pathlib import Path
 from typing import Any
 
+import yaml
 from prefect import flow, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 
 from pipelines import promotion
+from pipelines.artifacts import name_flow_run, show
 from pipelines.notifications import gate_verdict, tell
 from pipelines.promotion import Workspace, only_one
 from pipelines.reports_server import reports_url
@@ -30,7 +32,8 @@ def promote(settings: PromoteSettings = PromoteSettings(), root: Path = ROOT) ->
     """
     place = Workspace(root, print, settings.timeout_s)
     with only_one(root, f"promote {flow_run.name}", print, str(flow_run.id)):
-        compare(place, settings.candidate or None, settings.against)
+        arms = compare(place, settings.candidate or None, settings.against)
+        run = name_of(root, arms["candidate"])
         verdict = judge(place)
         if verdict["status"] == "pass" and not settings.dry_run:
             verdict["version"] = take_over(place, settings.note, settings.commit, settings.push)
@@ -38,7 +41,7 @@ def promote(settings: PromoteSettings = PromoteSettings(), root: Path = ROOT) ->
             promotion.commit_registry(place, "Record what is in production")  # of a promotion that was cut off
     publish(verdict, root)
     if not settings.dry_run:
-        tell(gate_verdict(root, flow_run.name, verdict))
+        tell(gate_verdict(root, run, verdict))
     return verdict
 
 
@@ -52,15 +55,28 @@ def rollback(settings: RollbackSettings = RollbackSettings(), root: Path = ROOT)
     """
     with only_one(root, f"rollback {flow_run.name}", print):  # never started again: that would go one further back
         version = promotion.roll_back(Workspace(root, print, settings.timeout_s), settings.note, settings.commit)
-    create_link_artifact(key="registry", link=f"{reports_url(root)}/promote/history/index.html", link_text="History")
+    name = f"rollback-to-v{version}"
+    name_flow_run(name)
+    again = "" if settings.commit else "; `registry/` is not committed"
+    show(root, name, [f"v{version} is in production again{again}"], "promote/history/index.html")
     return version
 
 
+def name_of(root: Path, candidate: str) -> str:
+    """Name of the present run, which it gets; the gate of a `daily` has one already."""
+    if flow_run.flow_name == "gate":
+        return str(flow_run.name)
+    window = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))["window"]
+    name = f"promote-{candidate}-{window['end']}"
+    name_flow_run(name)
+    return name
+
+
 @task(persist_result=False)
-def compare(place: Workspace, candidate: str | None, against: str) -> None:
-    """Candidate and reference on the same rows and in the same simulated test."""
+def compare(place: Workspace, candidate: str | None, against: str) -> dict[str, Any]:
+    """Candidate and reference on the same rows and in the same simulated test; which two they were."""
     promotion.check_fresh(place)
-    promotion.compare(place, candidate, against)
+    return promotion.compare(place, candidate, against)
 
 
 @task(persist_result=False)

@@ -30,14 +30,9 @@ def push(root: Path, stages: Sequence[str], refs: Sequence[str]) -> list[str]:
 
     Retried, since most failures are of the network or of a lock. Raises PushError.
     """
-    reached = []
-    if remote := dvc_remote(root):
-        done = run_lines(["dvc", "push", "--run-cache", *stages], root, print, _TIMEOUT_S)
-        if done.returncode:
-            # Once a run is over, its dvc.lock is in its record, and no longer where `dvc push` reads it.
-            remedy = "the same run once more, or `dvc exp apply` of it and `dvc push --run-cache`"
-            raise PushError(_complaint(f"DVC remote {remote}", remedy, done.lines))
-        reached.append(f"DVC remote {remote}")
+    # Once a run is over, its dvc.lock is in its record, and no longer where `dvc push` reads it.
+    remedy = "the same run once more, or `dvc exp apply` of it and `dvc push --run-cache`"
+    reached = _push_dvc(root, ["--run-cache", *stages], remedy)
     return [*reached, *_push_git(root, _refspecs(refs))]
 
 
@@ -47,13 +42,8 @@ def push_records(root: Path, names: Sequence[str], branch: str | None) -> list[s
 
     The workspace holds the outputs of one run at most: outputs come from DVC's cache. Raises PushError.
     """
-    reached = []
-    if remote := dvc_remote(root):
-        command = [sys.executable, str(_PUSH_COMMITS), *(finished(root)[name] for name in names)]
-        done = run_lines(command, root, print, _TIMEOUT_S)
-        if done.returncode:
-            raise PushError(_complaint(f"DVC remote {remote}", "the same backfill once more", done.lines))
-        reached.append(f"DVC remote {remote}")
+    command = [sys.executable, str(_PUSH_COMMITS), *(finished(root)[name] for name in names)]
+    reached = _push_dvc(root, [], "the same backfill once more", command)
     patterns = [f"refs/exps/*/*/{name}" for name in names]
     refs = git(root, "for-each-ref", "--format=%(refname)", *patterns).split()
     return [*reached, *_push_git(root, _refspecs([*refs, *([f"refs/heads/{branch}"] if branch else [])]))]
@@ -61,13 +51,31 @@ def push_records(root: Path, names: Sequence[str], branch: str | None) -> list[s
 
 @task(task_run_name="push-registry", retries=3, retry_delay_seconds=[10, 60, 300], persist_result=False)
 def push_registry(root: Path) -> list[str]:
-    """Push HEAD, whose last commit is the gate's, to the branch REGISTRY_BRANCH of the git remote; raises PushError."""
-    return _push_git(root, [f"HEAD:refs/heads/{REGISTRY_BRANCH}"])
+    """Push the files of the registry's versions to the DVC remote, and HEAD, which has the gate's commits, to git's.
+
+    HEAD goes to the branch REGISTRY_BRANCH. Nothing where nothing was promoted yet. Raises PushError.
+    """
+    versions = sorted(str(path.relative_to(root)) for path in (root / "registry/models").glob("*.dvc"))
+    if not versions:
+        return []
+    reached = _push_dvc(root, versions, f"`dvc push {' '.join(versions)}`")
+    return [*reached, *_push_git(root, [f"HEAD:refs/heads/{REGISTRY_BRANCH}"])]
 
 
 def _refspecs(refs: Sequence[str]) -> list[str]:
     """An experiment of a name is replaced by the next of that name; a branch may hold another machine's results."""
     return [f"{'+' * ref.startswith('refs/exps/')}{ref}:{ref}" for ref in refs]
+
+
+def _push_dvc(root: Path, words: Sequence[str], remedy: str, command: Sequence[str] = ("dvc", "push")) -> list[str]:
+    """Name of the DVC remote that took what `command` with `words` pushes; none where the project has no remote."""
+    remote = dvc_remote(root)
+    if remote is None:
+        return []
+    done = run_lines([*command, *words], root, print, _TIMEOUT_S)
+    if done.returncode:
+        raise PushError(_complaint(f"DVC remote {remote}", remedy, done.lines))
+    return [f"DVC remote {remote}"]
 
 
 def _push_git(root: Path, refspecs: Sequence[str]) -> list[str]:

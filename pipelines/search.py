@@ -8,11 +8,13 @@ No postponed annotations here: Prefect loads this file by its path and reads the
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import yaml
 from prefect import flow, task
 from prefect.runtime import flow_run
 
+from pipelines.artifacts import name_flow_run, show
 from pipelines.experiments import clear_dead, enqueue, finished, last_lines, run_queue
 from pipelines.leaderboard_config import read_config
 from pipelines.leaderboard_runs import code_of, data_override, mark_of
@@ -43,17 +45,36 @@ def search(settings: SearchSettings = SearchSettings(), root: Path = ROOT) -> Pa
     spaces = config.model_dump(exclude={"trials", "timeout_s"})  # a larger budget goes on where a smaller one ended
     folder = root / "runs/search" / f"{name}-{mark_of([shared, spaces], data)}"
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
-    found = folder / "searched.yaml"
-    with hold_experiments(root, f"search {flow_run.name}", settings.wait_s, print, str(flow_run.id)):
+    found, run = folder / "searched.yaml", f"search-{folder.name}"
+    name_flow_run(run)
+    with hold_experiments(root, run, settings.wait_s, print, str(flow_run.id)):
         bench = Bench(root, folder, features_of(root, folder, shared, settings), shared, commit.stdout.strip())
         for method in settings.models or config.all_methods:
             search_one(bench, config, method)
-        found.write_text(yaml.safe_dump(summarise(bench, config, name), sort_keys=False), encoding="utf-8")
+        record = summarise(bench, config, name)
+        found.write_text(yaml.safe_dump(record, sort_keys=False), encoding="utf-8")
+        lines = [f"every trial: `{found.relative_to(root)}`"]
         if settings.keep:
-            with hold(root, f"search {flow_run.name}", settings.wait_s, print):  # a run must not see conf/ change
+            with hold(root, run, settings.wait_s, print):  # a run must not see conf/ change
                 frozen = freeze(root, found)
-            print(f"frozen as {frozen.relative_to(root)}: commit it, and conf/searched.yaml")
+            lines.append(f"frozen as {frozen.relative_to(root)}: commit it, and conf/searched.yaml")
+            print(lines[-1])
+        show(root, run, lines, None, methods_of(record))
     return found
+
+
+def methods_of(record: dict[str, Any]) -> list[dict[str, object]]:
+    """A row a method: its fits, those that failed, and validation MAE in seconds before and after the search."""
+    return [
+        {
+            "method": method,
+            "fits": found["fits"],
+            "failed": found["failed"],
+            "before_mae_s": found["valid_mae_s"]["before"],
+            "after_mae_s": found["valid_mae_s"]["after"],
+        }
+        for method, found in record["methods"].items()
+    ]
 
 
 @task(persist_result=False, task_run_name="search-{method}")
@@ -71,7 +92,7 @@ def features_of(root: Path, folder: Path, overrides: list[str], settings: Search
     name = f"search-{folder.name}-{features.name}"
     if name not in finished(root):
         clear_dead(root)
-        with hold(root, f"search {flow_run.name}", settings.wait_s, print):
+        with hold(root, f"search-{folder.name}", settings.wait_s, print):
             enqueue(root, name, overrides, "features")
         run_queue(root, print, settings.timeout_s)
     commit = finished(root).get(name)

@@ -194,7 +194,7 @@ def test_a_backfill_goes_on_without_its_remote_and_a_repeat_brings_every_day_the
     with pytest.raises(push.PushError, match=r"copy did not take.*Not a directory.*the same backfill once more"):
         backfill(settings, project)
     assert len(finished(project)) == 2 and ends(project) == DAYS
-    assert [row["result"] for row in artifacts("days")[-1]] == [NOT_PUSHED, NOT_PUSHED]
+    assert [row["result"] for row in artifacts("table")[-1]] == [NOT_PUSHED, NOT_PUSHED]
 
     remote.parent.unlink()
     remote.mkdir(parents=True)

@@ -109,6 +109,20 @@ def test_a_failing_stage_ends_the_run_with_its_last_lines_and_is_not_repeated(pr
     assert set(found) - {None} == {"stages", "hashes", "run"}  # the one without a key is the failed task's own
 
 
+def test_artifacts_that_cannot_be_made_do_not_hide_why_a_run_failed(project, prefect_api):
+    from pipelines.artifacts import first_line
+    from pipelines.flow import run
+    from pipelines.stage import StageError
+
+    spoil = "cmd: 'echo \"stages: {ingest: {outs: [{}]}}\" > dvc.lock; echo no such luck; exit 1'"
+    text = (project / "dvc.yaml").read_text()
+    (project / "dvc.yaml").write_text(text.replace("cmd: python line.py ingest ${ingest.path} ${window.end}", spoil))
+    with pytest.raises(StageError, match=r"(?s)stage ingest failed.*no such luck"):
+        run(RunSettings(target="ingest"), project)
+    assert git_status(project) == " M dvc.yaml\n"
+    assert first_line(ValueError()) == "ValueError()" and first_line(ValueError("a\nb")) == "a"
+
+
 def test_a_workspace_that_another_command_holds_is_waited_for(project, prefect_api):
     """The first attempt meets the lock of a running stage; the retry finds the workspace free and the stage done."""
     from pipelines.stage import run_stage

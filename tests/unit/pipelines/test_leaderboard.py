@@ -14,6 +14,7 @@ import yaml
 
 from pipelines.experiments import FAILED, clear_dead, enqueue, finished, has_worker, run_queue, statuses
 from pipelines.file_lock import WorkspaceHeldError
+from pipelines.interruptions import note
 from pipelines.leaderboard_config import plan_of, read_config
 from pipelines.leaderboard_runs import experiments
 from pipelines.process import CommandTimeoutError
@@ -21,6 +22,7 @@ from pipelines.settings import LeaderboardSettings, SearchSettings
 from pipelines.workspace import hold, hold_experiments
 from tests.helpers.daily_project import git_status
 from tests.helpers.leaderboard_project import ROOT, make_project
+from tests.unit.pipelines.test_flow import artifacts_of, newest_run
 
 SLEEP = "sleep 611"
 
@@ -96,8 +98,14 @@ def test_a_failed_seed_is_named_and_a_repeat_runs_it_alone(project, where, prefe
     assert (result["seeds"], result["missing"], result["winners"]["mae_s"]["model"]) == ([1, 2], [], "lightgbm")
 
     (where / "ran").unlink()
+    run = names(project)[0].removesuffix("-seed1")
+    note(project, run, "its process died")
     leaderboard(root=project)
     assert not (where / "ran").exists()
+    assert newest_run().name == run
+    found = artifacts_of(newest_run())
+    assert '"model": "lightgbm", "mae_s": ' in found["table"].data and "its process died" in found["run"].data
+    assert f"]({(project / 'reports/leaderboard/index.html').as_uri()})" in found["reports"].data
 
 
 @pytest.mark.slow

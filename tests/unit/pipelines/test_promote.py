@@ -66,7 +66,9 @@ def test_a_candidate_that_passes_becomes_production_and_git_stays_clean(project,
         monkeypatch.setenv(WEBHOOK_URL, told.url)
         verdict = promote(PromoteSettings(note="the first one"), project)
     assert (verdict["status"], verdict["version"]) == ("pass", 1), verdict["checks"]
-    assert [(body["kind"], body["status"], body["version"]) for body in told.bodies] == [("gate", "pass", 1)]
+    (body,) = told.bodies
+    assert (body["kind"], body["status"], body["version"]) == ("gate", "pass", 1)
+    assert body["run"] == f"promote-gr_finetuned-{WINDOW.end}"
     expected = predictions(load_model(project / "models/gr_finetuned"), project)
     assert np.array_equal(predictions(load("production", project / "registry"), project), expected)
     committed = git(project, "show", "--name-only", "--format=%s", "HEAD").split()
@@ -76,13 +78,26 @@ def test_a_candidate_that_passes_becomes_production_and_git_stays_clean(project,
     git(project, "restore", "--staged", "--worktree", "conf/promote.yaml")
 
 
-def test_the_same_files_again_are_told_and_only_a_commit_that_is_missing_is_made(project, prefect_api):
-    from pipelines.promote import promote
+def test_the_same_files_again_are_told_and_only_a_commit_or_a_copy_that_is_missing_is_made(
+    project, prefect_api, monkeypatch
+):
+    from pipelines import gate, push
 
+    monkeypatch.setattr(gate, "push_registry", push.push_registry.with_options(retries=0))
+    repository, copies = project.parent / "origin.git", project.parent / "remote"
+    git(project, "remote", "add", "origin", str(repository))
     git(project, "reset", "-q", "HEAD~1")  # as a kill between history and commit leaves it
-    for _ in range(2):
-        verdict = promote(root=project)
-        assert verdict["status"] == "info" and "v1, which is in production" in verdict["text"]
+    shutil.rmtree(copies)
+    first = gate.ask_gate(project, "a daily", push=True)
+    git(project, "init", "-q", "--bare", str(repository))
+    shutil.rmtree(copies)
+    second = gate.ask_gate(project, "a daily", push=True)
+    assert all("gate: **info** " in line and "v1, which is in production" in line for line in (first, second))
+    assert "**registry not pushed**: git remote origin" in first and "not pushed" not in second
+    head = git(project, "rev-parse", "HEAD").strip()
+    assert git(project, "ls-remote", "origin") == f"{head}\trefs/heads/{push.REGISTRY_BRANCH}\n"
+    assert len([path for path in copies.rglob("*") if path.is_file()]) > 1
+    git(project, "remote", "remove", "origin")
     subjects = git(project, "log", "--format=%s").splitlines()
     assert subjects == ["Record what is in production", "start"] and not git(project, "status", "--porcelain")
     assert len(read_history(project / "registry")) == 1
