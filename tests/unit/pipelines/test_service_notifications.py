@@ -76,7 +76,10 @@ def test_failure_kill_drift_and_verdict_reach_a_webhook(project, tmp_path, monke
             end_of(service.api, run, ("COMPLETED",))
             told.wait(5, 60)
 
-            assert end_of(service.api, start(service.api, "promote", settings={"push": False}))["state_type"] == "COMPLETED"
+            assert (
+                end_of(service.api, start(service.api, "promote", settings={"push": False}))["state_type"]
+                == "COMPLETED"
+            )
             told.wait(6, 60)
             (project / "wait").touch()
             with subprocess.Popen([sys.executable, "-c", BY_HAND, str(project)], env=environment_of(service)) as shell:
