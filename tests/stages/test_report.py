@@ -181,14 +181,39 @@ def test_the_card_of_a_model_without_an_arm_has_its_expected_lift_of_the_sweep(t
     assert "expected lift over the control" in card[card.index('id="online"') :]
 
 
+DIFFERENCES = {
+    "mae_s": {"value": -0.2, "low": -0.3, "high": -0.1},
+    "rmse_s": {"value": 0.2, "low": 0.1, "high": 0.3},
+    "xauc": {"value": 0.01, "low": -0.01, "high": 0.03},
+}
+
+
 @pytest.mark.parametrize(
-    ("lift", "status", "word"), [(0.02, "pass", "In part"), (-0.02, "fail", "In part"), (0.0, "info", "Open")]
+    ("low", "high", "baseline", "shown", "word", "words"),
+    [
+        (
+            0.01,
+            0.03,
+            "lightgbm",
+            ("mae_s", "rmse_s"),
+            "In part",
+            "better by MAE 4.6 to 4.4; worse by RMSE 7 to 7.2; not",
+        ),
+        (-0.03, -0.01, "lightgbm", ("rmse_s",), "Yes", "worse by RMSE 7 to 7.2; not told apart by MAE"),
+        (0.01, 0.03, "lightgbm", ("rmse_s",), "No", "worse by RMSE 7 to 7.2; not told apart by MAE"),
+        (0.01, 0.03, "lightgbm", (), "Open", "gr against lightgbm: not told apart by MAE 4.6 to 4.4"),
+        (-0.01, 0.03, "lightgbm", ("mae_s",), "Open", "better by MAE 4.6 to 4.4"),
+        (0.01, 0.03, "other", (), "In part", "better by MAE 4.6 to 4.4, XAUC 0.61 to 0.62; worse by RMSE 7 to 7.2"),
+    ],
 )
-def test_the_index_says_whether_offline_metrics_saw_the_lift_coming(tmp_path, monkeypatch, lift, status, word):
-    make_inputs(tmp_path, {"abtest": {"lift": lift, "verdict": {"status": status, "word": "word", "text": "text"}}})
-    page, _ = run(tmp_path, monkeypatch)
-    why = page[page.index('id="why"') : page.index('id="data"')]
-    assert word in why and "better by MAE 4.6 to 4.4, XAUC 0.61 to 0.62; worse by RMSE 7 to 7.2" in why
+def test_the_index_says_whether_offline_metrics_saw_the_lift_coming(low, high, baseline, shown, word, words):
+    """By the intervals of the lift and of the differences; a harmed guardrail, a warning, changes nothing of it."""
+    verdict = {"status": "warn", "word": "Don't ship yet", "text": "text"}
+    abtest = METRICS["abtest"] | {"verdict": verdict, "interval": {"low": low, "high": high}}
+    evaluation = METRICS["evaluate"] | {"baseline": baseline, "differences": {"gr": {k: DIFFERENCES[k] for k in shown}}}
+    rows = reasons(METRICS | {"abtest": abtest, "evaluate": evaluation}).rows
+    [found] = [verdict for link, verdict in rows if link.text == "seen offline"]
+    assert found.word == word and words in found.text and "Simulated +2.00%" in found.text
 
 
 def test_pages_made_anew_are_the_same_bytes_and_the_run_names_its_hashes(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from watchline.experiment.statistics.rank_correlation import kendall, spearman
+from watchline.report.metric_words import DISTANCE
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -30,17 +31,18 @@ class Draws:
 
 
 def quality(metric: str, values: Floats) -> Floats:
-    """A metric turned so that more is better, whatever its shape: errors negated, calibration by its distance to 1."""
-    if metric == "calibration":
-        return -np.abs(values - 1)
-    return -values if metric in ("mae_s", "rmse_s") else values
+    """A metric turned so that more is better, whatever its shape: its distance from ideal (DISTANCE), negated."""
+    with np.errstate(invalid="ignore"):
+        distance: Floats = np.vectorize(DISTANCE[metric], otypes=[np.float64])(values)
+    return np.where(np.isnan(values), np.nan, -distance)  # DISTANCE calls an unknown calibration the worst there is
 
 
 def correlate(metric: str, offline: Draws, online: Draws) -> dict[str, Any]:
     """Spearman's rho and Kendall's tau-b between quality and lift over the models, with 95 % intervals by users.
 
-    1: the metric orders the models as their lifts do. The interval holds the models fixed: another set of models gives
-    another correlation. None where the metric is undefined or all models are equal.
+    1: the metric orders the models as their lifts do. The interval is of percentiles over the draws of users (Efron &
+    Tibshirani, 1993, chapter 13) and holds the models fixed: another set of models gives another correlation. None
+    where the metric is undefined or all models are equal.
     """
     found: dict[str, Any] = {"metric": metric}
     for name, correlation in (("spearman", spearman), ("kendall", kendall)):

@@ -45,7 +45,7 @@ def add_sequence(page: Page, found: dict[str, Any] | None) -> None:
         words = f"it could not have been stopped early: p {found['p_value'][-1]:.3f} after all {last:,} sessions."
     words = f"With {looks} looks at the test on its way, {words}"
     if not found["consistent"]:
-        words += " Bounds of two looks do not meet: the effect changed during the test."
+        words += " Intervals of two looks do not meet: the effect changed during the test, or users are not alike."
     page.section("Could it have been stopped early?", Text(words), *_bounds(found), note=SEQUENCE_NOTE)
 
 
@@ -63,10 +63,11 @@ def _bounds(found: dict[str, Any]) -> list[Figure]:
 
 
 def _readable(found: dict[str, Any], times: float = 6.0) -> list[int]:
-    """Looks whose bounds are known and at most `times` as wide as the last ones: wider ones would hide the rest."""
+    """Looks whose bounds are known and at most `times` as wide as the last that do not cross: wider hide the rest."""
     widths = {
         i: high - low
         for i, (low, high) in enumerate(zip(found["low"], found["high"], strict=True))
         if low is not None and high is not None
     }
-    return [i for i, width in widths.items() if width <= times * widths[max(widths)]]
+    positive = [width for width in widths.values() if width > 0]
+    return [i for i, width in widths.items() if positive and width <= times * positive[-1]]

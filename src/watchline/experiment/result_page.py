@@ -22,14 +22,15 @@ BOTH_NOTE = (
 )
 
 QUANTITIES_NOTE = (
-    "Of quantities that were not chosen before the test, one in twenty differs by chance. The q-value is the p-value "
-    "corrected for all quantities of this table and the next (Benjamini-Hochberg): of those below 0.05, one in twenty "
-    "is wrong on average."
+    "Of quantities that were not chosen before the test and have not changed, one in twenty differs by chance. The "
+    "q-value is the p-value corrected for all quantities of this table and the next (Benjamini-Hochberg): of those "
+    "below 0.05, at most one in twenty is wrong on average."
 )
 
 GUARDRAIL_NOTE = (
-    "A guardrail passes when all of its interval is above the accepted loss, and is harmed when all of it is a loss. "
-    "Verdicts are not corrected: a harm with a large q-value may be chance."
+    "A guardrail passes when even the worst end of its interval is a smaller loss than the accepted one, and is harmed "
+    "when it does not and all of the interval is a loss; a loss is a rise where lower is better. Verdicts are not "
+    "corrected: a harm with a q-value of 0.05 or more may be chance."
 )
 
 QUANTITIES = {

@@ -127,7 +127,8 @@ def lift_draws(
 ) -> Draws:
     """Lift of each model over number `control`: sum over sessions of the expected watch time, over its sum, minus 1.
 
-    The draws are of the users of the eval rows `user_B`, the very ones that the offline metrics have.
+    The draws are of the users of the eval rows `user_B`, the very ones that the offline metrics have
+    (bootstrap by cluster: Davison & Hinkley, 1997, chapter 3). Raises ValueError for a session of any other user.
     """
     users = np.unique(user_B.to_numpy())
     index_N = np.searchsorted(users, user_N)

@@ -23,7 +23,7 @@ NOTE = (
 )
 
 CORRELATION_NOTE = (
-    "1: the metric orders the models as their lifts do, calibration by its distance to 1. The interval is of the users "
+    "1: the metric orders the models as their lifts do, calibration c by |log c|. The interval is of the users "
     "drawn; the models are fixed, and another choice of models gives another correlation. Reversed: pairs that both "
     "tell apart (interval of the difference without 0) in opposite orders. Blind: pairs that only the metric tells "
     "apart."

@@ -13,7 +13,7 @@ from watchline.report import Verdict, read_json
 from watchline.report.metric_words import DISTANCE
 
 SINGLE_STAGES = ("ingest", "validate", "features", "finetune", "evaluate", "abtest", "drift")
-JUDGING_STAGES = {"validate": "Validation", "abtest": "A/B test", "drift": "Drift"}
+JUDGING_STAGES = ("validate", "abtest", "drift")
 
 Metrics = dict[str, Any]
 

@@ -10,6 +10,7 @@ from watchline.report.metric_words import DISTANCE
 from watchline.report.values import show
 
 DO_NOT_SHIP, CANNOT_TELL = "Don't ship", "Can't tell"
+_SIDES = {"better": "better by", "worse": "worse by", "same": "not told apart by"}
 # What an environment's answers are, where they are not the world's own.
 CAUTIONS = {
     "model": "The answers come from a reward model, not from users: a check of plausibility, not a forecast.",
@@ -73,29 +74,43 @@ def _test_of_the_test(abtest: Metrics) -> Verdict | None:
 
 
 def _offline(stages: dict[str, Metrics]) -> Verdict | None:
-    """Where the treatment is better and worse than the control offline, beside the sign of its lift."""
-    models, abtest = stages["evaluate"]["models"], stages["abtest"]
+    """Where the treatment is better and worse than the control offline, beside the sign of its simulated lift.
+
+    Where the control is the evaluation's baseline, a metric counts when the interval of its difference leaves out 0.
+    """
+    evaluation, abtest = stages["evaluate"], stages["abtest"]
+    models = evaluation["models"]
     control, treatment = (look_up(abtest, f"arms.{arm}.model") for arm in ("control", "treatment"))
     lift = abtest.get("lift")
     if control not in models or treatment not in models or control == treatment or lift is None:
         return None
-    changes: dict[str, list[str]] = {"better": [], "worse": []}
+    changes: dict[str, list[str]] = {side: [] for side in _SIDES}
     for metric, title in (("mae_s", "MAE"), ("rmse_s", "RMSE"), ("xauc", "XAUC")):
         before, after = (models[name].get(metric) for name in (control, treatment))
-        if None not in (before, after) and before != after:
-            side = "better" if DISTANCE[metric](after) < DISTANCE[metric](before) else "worse"
-            changes[side].append(f"{title} {show(before).text} to {show(after).text}")
-    parts = [f"{side} by {', '.join(found)}" for side, found in changes.items() if found]
-    words = f"{treatment} against {control}: {'; '.join(parts) or 'equal'}. Online {lift:+.2%}."
-    status, word = _foreseen(changes, lift, verdict_of(abtest).status)
+        if None in (before, after):
+            continue
+        side = "better" if DISTANCE[metric](after) < DISTANCE[metric](before) else "worse"
+        if before == after or (evaluation.get("baseline") == control and _holds_zero(evaluation, treatment, metric)):
+            side = "same"
+        changes[side].append(f"{title} {show(before).text} to {show(after).text}")
+    parts = [f"{_SIDES[side]} {', '.join(found)}" for side, found in changes.items() if found]
+    words = f"{treatment} against {control}: {'; '.join(parts)}. Simulated {lift:+.2%}."
+    status, word = _foreseen(changes, abtest)
     return Verdict(status, words, word)
 
 
-def _foreseen(changes: dict[str, list[str]], lift: float, status: str) -> tuple[str, str]:
-    """Whether the signs of the offline changes are that of a lift which the test tells from zero."""
-    if status not in ("pass", "fail"):
+def _holds_zero(evaluation: Metrics, model: str, metric: str) -> bool:
+    """Whether the interval of a model's difference from the baseline holds 0; where there is none it does."""
+    low, high = (look_up(evaluation, f"differences.{model}.{metric}.{end}") for end in ("low", "high"))
+    return None in (low, high) or low <= 0 <= high
+
+
+def _foreseen(changes: dict[str, list[str]], abtest: Metrics) -> tuple[str, str]:
+    """Whether the signs of the offline changes are that of a lift whose interval leaves out 0."""
+    low, high = (look_up(abtest, f"interval.{end}") for end in ("low", "high"))
+    if None in (low, high) or low <= 0 <= high or not (changes["better"] or changes["worse"]):
         return "info", "Open"
-    right, wrong = ("better", "worse") if lift > 0 else ("worse", "better")
+    right, wrong = ("better", "worse") if low > 0 else ("worse", "better")
     if not changes[wrong]:
         return "pass", "Yes"
     return ("info", "In part") if changes[right] else ("warn", "No")

@@ -19,6 +19,7 @@ from watchline.experiment.policies import Policy
 from watchline.experiment.processes import simulate
 from watchline.experiment.requests import catalogues_of, draw_requests
 from watchline.experiment.simulation import World
+from watchline.experiment.statistics import plan_test
 from watchline.experiment.summary import Plan, summarise
 
 LAW = ToyLaw(300, 100)
@@ -217,6 +218,11 @@ def test_q_values_are_over_each_quantity_once_and_a_guardrail_on_it_has_the_same
 
 
 def test_power_before_the_run_is_that_of_the_pre_period():
-    planned = summary(control=1.0, treatment=0.0)["outlook"]
-    assert planned["smallest_lift"] == 0.02 and 0.05 < planned["power"] < 1
-    assert (planned["detectable_lift"] > 0.02) == (planned["power"] < 0.8)
+    found = summary(control=1.0, treatment=0.0)
+    users = pl.DataFrame({"user_id": REQUESTS["user_id"].unique()}).join(PAST, on="user_id", how="left")
+    share = found["arms"]["treatment"]["users"] / len(users)
+    planned = plan_test(users["watch_time_s"].fill_null(0).to_numpy(), 0.02, share)
+    outlook = found["outlook"]
+    assert outlook["power"] == pytest.approx(planned.power)
+    assert outlook["detectable_lift"] == pytest.approx(planned.detectable_lift)
+    assert tuple(outlook["users_needed"].values()) == planned.users_needed

@@ -14,7 +14,7 @@ from tests.helpers.never_saved import NeverSaved
 from tests.helpers.toy_law import ToyLaw, candidates_with_durations, exposure_log
 from watchline import metrics
 from watchline.experiment.environments import OracleEnvironment
-from watchline.experiment.offline_online import Draws, correlate, find_missed
+from watchline.experiment.offline_online import Draws, correlate, find_missed, quality
 from watchline.experiment.patience import Patience
 from watchline.experiment.policies import Policy
 from watchline.experiment.processes import simulate
@@ -97,7 +97,7 @@ def test_offline_metrics_are_those_of_the_rows(models):
 
 def test_what_was_planted_is_what_the_metrics_miss(swept):
     missed = {found["metric"]: found for found in swept[1]["missed"]}
-    # Half the scale hurts MAE more than a shuffle of a crowd's predictions hurts it, while it costs no watch time.
+    # Twice the scale hurts MAE more than a shuffle of a crowd's predictions hurts it, while it costs no watch time.
     assert missed["mae_s"]["reversed"] > 0 and "MAE prefers" in missed["mae_s"]["text"]
     worst = missed["mae_s"]["worst"]
     assert worst["better_offline"]["value"] < worst["worse_offline"]["value"]
@@ -151,6 +151,12 @@ def test_a_metric_that_orders_as_lift_does_correlates_fully_and_misses_nothing()
     found = find_missed("mae_s", ["a", "b", "c"], *better)
     assert (found["told_apart"], found["reversed"], found["worst"]) == (3, 0, None)
     assert found["text"].startswith("MAE reverses nothing here")
+
+
+def test_calibration_is_as_far_off_by_half_as_by_double():
+    half, double, right, none = quality("calibration", np.array([[0.5, 2.0, 1.0, 0.0]]))[0]
+    assert np.isnan(quality("calibration", np.array([np.nan])))
+    assert half == pytest.approx(double) and none < half < right == 0
 
 
 def test_the_worst_reversed_pair_is_named_with_its_numbers():

@@ -67,7 +67,8 @@ def estimate_paired_lift(treatment: ArrayLike, control: ArrayLike) -> Estimate:
 
     A ratio of sums whose interval is the delta method's (`ratio_of`): what differs between users, how often they come
     above all, is in both sums and cancels. Assumes that users are independent, and holds for users like these; of an
-    environment that is wrong it knows nothing. Raises ValueError when the control sums to 0.
+    environment that is wrong it knows nothing. Reference: Cochran, Sampling Techniques (1977), chapter 6.
+    Raises ValueError when the control sums to 0.
     """
     ratio = ratio_of(treatment, control)
     return estimate_difference(Mean(ratio.value - 1, ratio.variance, ratio.freedom), Mean(0.0, 0.0, ratio.freedom))

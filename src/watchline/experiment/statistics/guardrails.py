@@ -112,7 +112,8 @@ def check_guardrails(treatment: UserOutcomes, control: UserOutcomes, margins: Ma
     completion_rate, quick_skip_rate: per exposure, delta method. sessions_per_user; exposures_per_session: a session's
     length. watch_of_tail_users: mean seconds of the users who watched least before (TAIL_SHARE); a choice made before
     the test, so the arms' tails stay comparable. watch_low_quantile: seconds at the LOW_QUANTILE of users, a quantile
-    treatment effect. Assumes independent users and random assignment. Raises ValueError for a name it does not know
+    treatment effect. Assumes independent users and random assignment. Reference: as `check_guardrail`;
+    Kohavi, Tang, Xu (2020), chapter 7. Raises ValueError for a name it does not know
     and for an arm that is too small for one of them, naming it.
     """
     unknown = sorted(set(margins) - set(GUARDRAILS))

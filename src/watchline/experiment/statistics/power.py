@@ -42,7 +42,7 @@ def required_users(
     """Users (treatment, control) with which a true `difference` is found with probability `power`.
 
     U_t = f (z_{1-ALPHA/2} + z_power)^2 s^2 (1 / f + 1 / (1 - f)) / difference^2, f = `treatment_share`; U_c alike.
-    Raises ValueError for a difference of 0.
+    Reference: that of the module. Raises ValueError for a difference of 0.
     """
     if not difference:
         raise ValueError("no number of users finds a difference of 0; name the smallest one that matters")
@@ -67,8 +67,8 @@ class Outlook:
 def plan_test(pre_period: ArrayLike, lift: float, treatment_share: float = 0.5) -> Outlook:
     """What a test of the users of a pre-period will find if it lasts as long: their outcomes then, (U,).
 
-    Assumes that the test's users vary as these do. Raises ValueError for fewer than two users in an arm or a mean that
-    is not positive.
+    Assumes that the test's users vary as these do. Reference: that of the module. Raises ValueError for
+    fewer than two users in an arm or a mean that is not positive.
     """
     before = np.asarray(pre_period, np.float64)
     num_treatment = round(treatment_share * len(before))

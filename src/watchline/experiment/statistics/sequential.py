@@ -102,6 +102,7 @@ def trajectory_by_period(
     `numerator_LU` and `denominator_LU` (L, U): what each user adds in each period, watch time and sessions say;
     `in_treatment` (U,). Users who have not come yet are no part of a look. The test is of log R_t - log R_c, R the
     ratios, Var log R = Var R / R^2 (delta method); tau is of that difference, and bounds are turned into lifts.
+    Reference: `always_valid`, `trajectory_of`; Deng, Knoblich, Lu, KDD 2018, for the delta method.
     Raises ValueError when a look has fewer than two users in an arm or a ratio that is not positive.
     """
     n_LU = np.cumsum(np.asarray(numerator_LU, np.float64), axis=0)
