@@ -1,4 +1,4 @@
-"""Files of DVC's cache whose bytes are not what their name says.
+"""Files of DVC's cache whose bytes are not what their name says, or which are not there.
 
 DVC trusts its cache, whose files nobody may write: a file that a failing disk or a hand has changed is handed out as if
 it were whole. So outputs that came out of the cache are hashed before a stage goes on with them.
@@ -33,20 +33,21 @@ def remove_corrupt(root: Path, stages: Sequence[str], say: Callable[[str], None]
         for path in _corrupt(cache, output["md5"])
     ]
     for stage, output, path in found:
-        say(f"{path} is corrupt: removed, and so is {output}, which stage {stage} makes again (or `dvc pull` brings)")
+        again = f"removed, and so is {output}, which stage {stage} makes again (or `dvc pull` brings)"
+        say(f"{path} is corrupt or absent: {again}")
         path.unlink(missing_ok=True)
         _remove(root / output)
     return bool(found)
 
 
 def _corrupt(cache: Path, name: str) -> Iterator[Path]:
-    """Cached files of an output whose hash is `name` that have other bytes; all of a folder."""
+    """Cached files of an output whose hash is `name` that have other bytes or are absent; all of a folder."""
     path = _path_of(cache, name)
-    if _md5(path) != name.removesuffix(_DIRECTORY):
+    if not _is_whole(path, name.removesuffix(_DIRECTORY)):
         yield path
     elif name.endswith(_DIRECTORY):
         for entry in json.loads(path.read_text(encoding="utf-8")):
-            if _md5(_path_of(cache, entry["md5"])) != entry["md5"]:
+            if not _is_whole(_path_of(cache, entry["md5"]), entry["md5"]):
                 yield _path_of(cache, entry["md5"])
 
 
@@ -61,9 +62,12 @@ def _path_of(cache: Path, name: str) -> Path:
     return cache / name[:2] / name[2:]
 
 
-def _md5(path: Path) -> str:
+def _is_whole(path: Path, md5: str) -> bool:
+    """Whether the file is there with the bytes of its name."""
+    if not path.is_file():
+        return False
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+        return hashlib.file_digest(file, "md5").hexdigest() == md5
 
 
 def _outputs(root: Path, stage: str) -> list[dict[str, Any]]:

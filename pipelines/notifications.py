@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -95,11 +96,17 @@ def require_address(url: str) -> None:
 
 
 def _post(url: str, body: Body, timeout_s: float) -> str:
-    """What went wrong; empty where nothing did."""
+    """What went wrong, its kind alone, for messages repeat parts of the address; empty where nothing did."""
     try:
         require_address(url)
+    except ValueError as error:
+        return str(error)
+    try:
         request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
         urllib.request.urlopen(request, timeout=timeout_s).close()
-    except (OSError, ValueError) as error:
-        return str(error).replace(url, "its address")
+    except urllib.error.HTTPError as error:
+        return f"HTTP status {error.code}"
+    except Exception as error:  # a traceback of the thread would show the address
+        reason = getattr(error, "reason", error)  # of an URLError: an error, or words
+        return type(reason if isinstance(reason, Exception) else error).__name__
     return ""

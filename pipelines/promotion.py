@@ -22,7 +22,7 @@ import yaml
 
 from pipelines.file_lock import try_lock
 from pipelines.process import run_lines
-from pipelines.stage_errors import BUSY
+from pipelines.stage_errors import is_busy
 from pipelines.workspace import hold, holder
 
 REGISTRY, COMPARISON, REPORT = "registry", "runs/promote", "reports/promote"
@@ -62,7 +62,7 @@ class Workspace:
             try:
                 return self.run(["dvc", *arguments])
             except PromotionError as error:
-                if wait_s is None or not any(mark in str(error) for mark in BUSY):
+                if wait_s is None or not is_busy(str(error).splitlines()):
                     raise
                 time.sleep(wait_s)
         raise AssertionError

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 
@@ -20,15 +21,44 @@ _PUSH_COMMITS = Path(__file__).with_name("push_commits.py")
 _TIMEOUT_S = 6 * 3600.0
 
 
+# With these a remote says no, and would say it again: somebody has to do something first.
+_REFUSALS = (
+    "(non-fast-forward)",
+    "(fetch first)",
+    "Authentication failed",
+    "could not read Username",
+    "Permission denied",
+    "No space left on device",
+    "Disk quota exceeded",
+)
+
+
 class PushError(RuntimeError):
     """A remote did not take everything; what it lacks is safe in the workspace's cache and git."""
 
 
-@task(task_run_name="push", retries=3, retry_delay_seconds=[10, 60, 300], persist_result=False)
+class PushRefusedError(PushError):
+    """It is full, wants other credentials, or its branch has other commits: a next attempt would end the same way."""
+
+
+def is_worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
+    """Whether a push may do better in a moment."""
+    return not isinstance(state.result(raise_on_failure=False), PushRefusedError)
+
+
+_RETRIES: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay_seconds": [10, 60, 300],
+    "retry_condition_fn": is_worth_a_retry,
+    "persist_result": False,
+}
+
+
+@task(task_run_name="push", **_RETRIES)
 def push(root: Path, stages: Sequence[str], refs: Sequence[str]) -> list[str]:
     """Push outputs and run cache of `stages` and the git `refs` to the remotes that there are; returns their names.
 
-    Retried, since most failures are of the network or of a lock. Raises PushError.
+    Retried, since most failures are of the network or of a lock. Raises PushError; PushRefusedError is not retried.
     """
     # Once a run is over, its dvc.lock is in its record, and no longer where `dvc push` reads it.
     remedy = "the same run once more, or `dvc exp apply` of it and `dvc push --run-cache`"
@@ -36,7 +66,7 @@ def push(root: Path, stages: Sequence[str], refs: Sequence[str]) -> list[str]:
     return [*reached, *_push_git(root, _refspecs(refs))]
 
 
-@task(task_run_name="push-records", retries=3, retry_delay_seconds=[10, 60, 300], persist_result=False)
+@task(task_run_name="push-records", **_RETRIES)
 def push_records(root: Path, names: Sequence[str], branch: str | None) -> list[str]:
     """Push what the remotes lack of the experiments `names`, of runs that are long over, and `branch`; returns remotes.
 
@@ -49,7 +79,7 @@ def push_records(root: Path, names: Sequence[str], branch: str | None) -> list[s
     return [*reached, *_push_git(root, _refspecs([*refs, *([f"refs/heads/{branch}"] if branch else [])]))]
 
 
-@task(task_run_name="push-registry", retries=3, retry_delay_seconds=[10, 60, 300], persist_result=False)
+@task(task_run_name="push-registry", **_RETRIES)
 def push_registry(root: Path) -> list[str]:
     """Push the files of the registry's versions to the DVC remote, and HEAD, which has the gate's commits, to git's.
 
@@ -74,7 +104,7 @@ def _push_dvc(root: Path, words: Sequence[str], remedy: str, command: Sequence[s
         return []
     done = run_lines([*command, *words], root, print, _TIMEOUT_S)
     if done.returncode:
-        raise PushError(_complaint(f"DVC remote {remote}", remedy, done.lines))
+        raise _error(f"DVC remote {remote}", remedy, done.lines)
     return [f"DVC remote {remote}"]
 
 
@@ -84,7 +114,7 @@ def _push_git(root: Path, refspecs: Sequence[str]) -> list[str]:
     done = run_lines(["git", "push", GIT_REMOTE, *refspecs], root, print, 600.0)
     if done.returncode:
         command = f"`git push {GIT_REMOTE} {' '.join(refspecs)}`"
-        raise PushError(_complaint(f"git remote {GIT_REMOTE}", command, done.lines))
+        raise _error(f"git remote {GIT_REMOTE}", command, done.lines)
     return [f"git remote {GIT_REMOTE}"]
 
 
@@ -96,10 +126,12 @@ def dvc_remote(root: Path) -> str | None:
         return repo.config["core"].get("remote")
 
 
-def _complaint(what: str, remedy: str, lines: Sequence[str]) -> str:
-    """Message of a push that failed: its first line goes to pages, so the reason stands there."""
-    reason = _REASON.search("\n".join(lines))
-    return (
+def _error(what: str, remedy: str, lines: Sequence[str]) -> PushError:
+    """The error of a push that failed: its first line goes to pages, so the reason stands there."""
+    text = "\n".join(lines)
+    reason = _REASON.search(text)
+    kind = PushRefusedError if any(refusal in text for refusal in _REFUSALS) else PushError
+    return kind(
         f"{what} did not take the result{f' ({reason[0]})' if reason else ''}; it is whole in this workspace, and "
         f"{remedy} brings it there. Last lines:\n" + "\n".join(lines[-8:])
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -53,6 +54,7 @@ def _run(
 
 def _start(world: World, num_threads: int) -> None:
     global _world
+    faulthandler.enable()  # else a pool does not tell a fault of the code from a kill from outside
     seed_everything(world.seed, num_threads)
     _world = world
 

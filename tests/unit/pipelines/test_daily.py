@@ -19,6 +19,7 @@ from tests.helpers.daily_project import add_days, git_status, make_project
 
 ROOT = Path(__file__).resolve().parents[3]
 DAYS = ["2024-03-01", "2024-03-02"]
+AS_SOMEBODY = ["-c", "user.name=t", "-c", "user.email=t@e.org"]
 BACKFILL = """
 import sys
 from pathlib import Path
@@ -171,6 +172,22 @@ def test_a_remote_that_takes_nothing_is_named_and_the_result_is_safe(project, pr
     with pytest.raises(PushError, match=message):
         push.with_options(retries=0)(project, ["ingest"], [])
     assert (project / "data/ingest/log").read_text() == f"{DAYS[0]}\n"
+
+
+def test_a_branch_with_other_commits_is_refused_at_once(project, prefect_api, tmp_path):
+    from pipelines.push import REGISTRY_BRANCH, PushRefusedError, push_registry
+
+    repository = tmp_path / "remote.git"
+    subprocess.run(["git", "clone", "-q", "--bare", str(project), str(repository)], check=True)
+    commit = git(repository, *AS_SOMEBODY, "commit-tree", "HEAD^{tree}", "-m", "of another machine").strip()
+    git(repository, "update-ref", f"refs/heads/{REGISTRY_BRANCH}", commit)
+    git(project, "remote", "add", "origin", str(repository))
+    (project / "registry/models").mkdir(parents=True)
+    (project / "registry/models/v1.dvc").write_text("outs: []\n")
+    started = time.monotonic()
+    with pytest.raises(PushRefusedError, match=r"git remote origin did not take the result; .*HEAD:refs/heads/"):
+        push_registry(project)
+    assert time.monotonic() - started < 10  # the first wait before another attempt
 
 
 @pytest.mark.faults

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.cache_check import remove_corrupt
 from tests.helpers.daily_project import make_project
 
 # DVC dies while it writes dvc.lock and its list of readers; its stage lives on in a session of its own, and talks.
@@ -59,6 +60,8 @@ def test_a_corrupt_file_of_the_cache_is_removed_and_its_stage_runs_again(project
     assert not run_stage("ingest", project, 60.0).cached
     assert (project / "data/ingest/log").read_text() == "2024-03-01\n" == cached.read_text()
     assert (project / "dvc.lock").read_bytes() == lock
+    cached.unlink()
+    assert remove_corrupt(project, ["ingest"], print) and not (project / "data/ingest").exists()
 
 
 def test_a_full_disk_is_said_with_what_to_do_and_is_not_retried(project, prefect_api):

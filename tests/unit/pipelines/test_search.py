@@ -81,6 +81,8 @@ def test_a_fit_that_breaks_says_its_last_line(bench):
 
 
 def test_freezing_writes_the_best_setting_and_every_trial(bench, tmp_path, monkeypatch):
+    from pipelines.search import methods_of
+
     monkeypatch.setattr(search_trials, "_fit", bowl)
     config = SearchConfig.model_validate(CONFIG)
     search_method(bench, config, "vr", print)
@@ -93,6 +95,9 @@ def test_freezing_writes_the_best_setting_and_every_trial(bench, tmp_path, monke
     assert record["setting"] == {"lr": best["lr"], "width": best["width"]} and record["valid_mae_s"]["after"] < 0.01
     assert yaml.safe_load(chosen.read_text()) == {"train": {"vr": record["setting"]}}
     assert chosen.name == "p_searched.yaml" and len(record["trials"]) == 5
+    (row,) = methods_of(searched_protocols(tmp_path / "project")["p"])
+    assert (row["method"], row["fits"], row["failed"]) == ("vr", 5, 0)
+    assert row["after_mae_s"] == best["valid_mae_s"] < row["before_mae_s"] == record["trials"][0]["valid_mae_s"]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import psutil
 import pytest
 import yaml
 
+from pipelines.file_lock import Holder
 from pipelines.notifications import WEBHOOK_URL
 from pipelines.promotion import Workspace, take_over
 from pipelines.reports_server import REPORTS_URL
@@ -53,6 +54,12 @@ def project(tmp_path: Path) -> Path:
     return root
 
 
+def named_holder(project: Path) -> Holder | None:
+    """The run of the line that holds the workspace, once its parameters are composed and it has its name."""
+    found = holder(project)
+    return found if found is not None and found.run.startswith("run-") else None
+
+
 @pytest.mark.faults
 @pytest.mark.timeout(1200)
 def test_failure_kill_drift_and_verdict_reach_a_webhook(project, tmp_path, monkeypatch):
@@ -68,30 +75,28 @@ def test_failure_kill_drift_and_verdict_reach_a_webhook(project, tmp_path, monke
 
             (project / "wait").touch()
             run = start(service.api, "run", **line)
-            flow = wait_until(lambda: holder(project), 120, "the run to hold the workspace")
-            told.wait(3, 120)
+            flow = wait_until(lambda: named_holder(project), 120, "the run to hold the workspace")
             os.kill(flow.pid, signal.SIGKILL)
             killed = end_of(service.api, run, ("CRASHED",))
             (project / "wait").unlink()
             end_of(service.api, run, ("COMPLETED",))
-            told.wait(5, 60)
+            told.wait(3, 60)
 
-            assert (
-                end_of(service.api, start(service.api, "promote", settings={"push": False}))["state_type"]
-                == "COMPLETED"
-            )
-            told.wait(6, 60)
+            run = start(service.api, "promote", settings={"push": False})
+            assert end_of(service.api, run)["state_type"] == "COMPLETED"
+            told.wait(4, 60)
             (project / "wait").touch()
             with subprocess.Popen([sys.executable, "-c", BY_HAND, str(project)], env=environment_of(service)) as shell:
-                told.wait(7, 120)
+                wait_until(lambda: named_holder(project), 120, "the run of the shell")
                 shell.kill()
             (project / "wait").unlink()
-            assert told.wait(8, 120)[-1]["reason"].startswith("Its process died.")
+            assert told.wait(5, 120)[-1]["reason"].startswith("Its process died.")
 
             kinds = [(body["kind"], body["status"]) for body in told.bodies]
-            expected = [("drift", "warn"), ("failure", "Failed"), ("drift", "warn"), ("failure", "Crashed")]
-            assert kinds == [*expected, ("drift", "warn"), ("gate", "info"), *expected[2:]]
-            of_failure, of_kill = told.bodies[1], told.bodies[3]
+            crashed = ("failure", "Crashed")
+            # The alarm comes once: the later runs have the drift stage cached.
+            assert kinds == [("drift", "warn"), ("failure", "Failed"), crashed, ("gate", "info"), crashed]
+            of_failure, of_kill = told.bodies[1], told.bodies[2]
             assert of_failure["run"] == failed["name"] and of_kill["run"] == killed["name"]
             assert of_failure["reason"] == "StageError: stage last failed (dvc repro last: exit 255)"
             assert of_failure["page"] == f"{service.ui}/runs/flow-run/{failed['id']}"
