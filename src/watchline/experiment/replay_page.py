@@ -49,9 +49,9 @@ def _add_lifts(page: Page, result: dict[str, Any]) -> None:
             if None not in span:
                 marks.append((f"{arm}, {method}", *(100 * value for value in (found["lift"], *span))))
     columns = ["arm", "method", "lift", "low", "high", "p-value", "p-value, corrected"]
-    formats = {**dict.fromkeys(columns[2:5], "+.2%"), **dict.fromkeys(columns[5:], ".4f")}
     if "p_corrected" not in result["comparisons"]["treatment"]["dr"]:  # one treatment: nothing to correct for
         columns, rows = columns[:-1], [row[:-1] for row in rows]
+    formats = {**dict.fromkeys(columns[2:5], "+.2%"), **dict.fromkeys(columns[5:], ".4f")}
     blocks: list[Any] = [Table(columns, rows, formats=formats)]
     if marks:
         title = "Lift of the first video's watch time, with 95 % interval"
