@@ -80,7 +80,7 @@ def reproduce(stage: str, root: Path, timeout_s: float, alone: bool) -> State[St
         rows, starts = rows_of(root, stage), task_run.run_count or 1
         result = StageResult(stage, cached, done.seconds, done.peak_bytes, rows, starts)
         return Completed(name="Cached" if cached else "Completed", message=describe(result), data=result)
-    error = error_of(stage, done)
+    error = error_of(stage, done, root)
     if isinstance(error, LostWorkerError | DiskFullError):
         _clear_up(root, lock, logger.warning)
     raise error

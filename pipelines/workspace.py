@@ -115,6 +115,8 @@ def lost_experiments(root: Path) -> Holder | None:
             return None
         dead = read_holder(file)
         file.truncate(0)
+        if dead is not None:
+            note(root, dead.run, f"{dead} ended without giving the experiment queue back")
         return dead
 
 

@@ -21,12 +21,15 @@ YEAR_S = 365 * 86400
 # Python runs this at its start: flow, DVC and stages live a year ago. Clocks that only run forward do not change.
 YEAR_BACK = """
 import time
-if not hasattr(time, "of_today"):  # a program may run this twice
-    time.of_today = time.time, time.time_ns, time.gmtime, time.localtime
-    time.time = lambda: time.of_today[0]() - 365 * 86400
-    time.time_ns = lambda: time.of_today[1]() - 365 * 86400 * 10**9
-    time.gmtime = lambda seconds=None: time.of_today[2](time.time() if seconds is None else seconds)
-    time.localtime = lambda seconds=None: time.of_today[3](time.time() if seconds is None else seconds)
+
+def year_back(now, now_ns, gmtime, localtime):
+    time.time = lambda: now() - 365 * 86400
+    time.time_ns = lambda: now_ns() - 365 * 86400 * 10**9
+    time.gmtime = lambda seconds=None: gmtime(now() - 365 * 86400 if seconds is None else seconds)
+    time.localtime = lambda seconds=None: localtime(now() - 365 * 86400 if seconds is None else seconds)
+
+if type(time.time) is type(time.sleep):  # a program may run this twice
+    year_back(time.time, time.time_ns, time.gmtime, time.localtime)
 """
 
 

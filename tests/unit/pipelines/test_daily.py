@@ -197,7 +197,7 @@ def test_a_backfill_goes_on_without_its_remote_and_a_repeat_brings_every_day_the
     from pipelines import push
     from pipelines.flow import NOT_PUSHED, RECORDED, backfill
 
-    for task in (push.push, push.push_records):
+    for task in (push.push, push.push_records, push.push_registry):
         monkeypatch.setattr(task, "retries", 0)
     (project / "dvc.yaml").write_text((project / "dvc.yaml").read_text().split("  train:")[0])
     remote = tmp_path / "disk/copy"
@@ -215,12 +215,20 @@ def test_a_backfill_goes_on_without_its_remote_and_a_repeat_brings_every_day_the
 
     remote.parent.unlink()
     remote.mkdir(parents=True)
-    assert set(backfill(settings, project).values()) == {RECORDED} and ends(project) == DAYS
+    (project / "registry/models/v1").mkdir(parents=True)
+    (project / "registry/models/v1/model").write_text("promoted while nothing could be pushed")
+    subprocess.run(["dvc", "add", "-q", "registry/models/v1"], cwd=project, check=True)
+    git(project, *AS_SOMEBODY, "commit", "-qm", "Promote v1", "--", "registry")
+    repeat = backfill(BackfillSettings(days=2), project)  # with the gate, whose registry is pushed too
+    assert set(repeat.values()) == {RECORDED} and ends(project) == DAYS
     shutil.rmtree(project / ".dvc/cache")
-    for commit in finished(project).values():
+    shutil.rmtree(project / "registry/models/v1")
+    for commit in (*finished(project).values(), git(project, "rev-parse", "HEAD").strip()):
         subprocess.run(["git", "checkout", "-q", commit], cwd=project, check=True)
         subprocess.run(["dvc", "pull", "-q", "--force"], cwd=project, check=True)
-    assert len(git(project, "ls-remote", "origin").splitlines()) == 2
+    assert (project / "registry/models/v1/model").read_text() == "promoted while nothing could be pushed"
+    heads = [line.split("\t")[1] for line in git(project, "ls-remote", "origin").splitlines()]
+    assert len(heads) == 3 and f"refs/heads/{push.REGISTRY_BRANCH}" in heads
 
 
 def artifacts(key: str) -> list[list[dict]]:
