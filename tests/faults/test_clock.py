@@ -18,18 +18,26 @@ from tests.helpers.kills import (
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 YEAR_S = 365 * 86400
-# Python runs this at its start: flow, DVC and stages live a year ago. Clocks that only run forward do not change.
+# Python runs this at its start: flow, DVC and stages live a year ago. Clocks that only run forward do not change. These are
+# no functions: a class that has one as its attribute (logging.Formatter.converter) would call it as a method.
 YEAR_BACK = """
 import time
 
-def year_back(now, now_ns, gmtime, localtime):
-    time.time = lambda: now() - 365 * 86400
-    time.time_ns = lambda: now_ns() - 365 * 86400 * 10**9
-    time.gmtime = lambda seconds=None: gmtime(now() - 365 * 86400 if seconds is None else seconds)
-    time.localtime = lambda seconds=None: localtime(now() - 365 * 86400 if seconds is None else seconds)
+class Back:
+    def __init__(self, now, unit):
+        self.now, self.by = now, 365 * 86400 * unit
+    def __call__(self):
+        return self.now() - self.by
+
+class Broken:
+    def __init__(self, parts, now):
+        self.parts, self.now = parts, now
+    def __call__(self, seconds=None):
+        return self.parts(self.now() if seconds is None else seconds)
 
 if type(time.time) is type(time.sleep):  # a program may run this twice
-    year_back(time.time, time.time_ns, time.gmtime, time.localtime)
+    time.time, time.time_ns = Back(time.time, 1), Back(time.time_ns, 10**9)
+    time.gmtime, time.localtime = Broken(time.gmtime, time.time), Broken(time.localtime, time.time)
 """
 
 
