@@ -18,8 +18,8 @@ from tests.helpers.kills import (
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 YEAR_S = 365 * 86400
-# Python runs this at its start: flow, DVC and stages live a year ago. Clocks that only run forward do not change. These are
-# no functions: a class that has one as its attribute (logging.Formatter.converter) would call it as a method.
+# Python runs this at its start: flow, DVC and stages live a year ago. Clocks that only run forward do not change. These
+# are no functions: a class that has one as its attribute (logging.Formatter.converter) would call it as a method.
 YEAR_BACK = """
 import time
 
