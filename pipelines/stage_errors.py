@@ -45,9 +45,9 @@ class DiskFullError(StageError):
 def error_of(stage: str, done: Completed, root: Path = Path()) -> StageError:
     """The error of a stage of `root` whose command failed: its last lines and, where the disk is full, what to do."""
     kind = _kind(done, root)
-    why = f"{_MAKE_ROOM} " if kind is DiskFullError else ""
+    why = f": {_MAKE_ROOM}" if kind is DiskFullError else ""
     tail = "\n".join(done.lines[-15:])
-    return kind(f"stage {stage} failed: {why}(dvc repro {stage}: exit {done.returncode}); last lines:\n{tail}")
+    return kind(f"stage {stage} failed{why} (dvc repro {stage}: exit {done.returncode}); last lines:\n{tail}")
 
 
 def is_busy(lines: Sequence[str]) -> bool:
