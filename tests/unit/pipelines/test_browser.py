@@ -85,7 +85,7 @@ def tab(window: Tab, service: Serving) -> Tab:
 
 def open_deployment(tab: Tab, name: str) -> None:
     until = time.monotonic() + WAIT_S
-    while not tab.run("location.pathname.startsWith('/deployments')"):
+    while tab.run("location.pathname") != "/deployments":
         assert time.monotonic() < until, "Deployments does not open"
         if tab.run(f"Boolean({thing('Not now')})"):  # Prefect's advertisement of its V2 UI takes the first click
             click(tab, thing("Not now"))
