@@ -31,7 +31,7 @@ STAGES = ["ingest", "train@gr", "evaluate", "report"]
 START_S = 300.0
 # What Prefect's pages say on their own: there are no such icons, no graphics card draws the line of time, and it is
 # still drawn for a moment when its page has been left.
-NOT_OURS = ("/favicon.ico", "/ico/undefined.svg", "WebGL", "Cannot read properties of null (reading 'position')")
+NOT_OURS = ("/favicon.ico", "/ico/", "WebGL", "Cannot read properties of null (reading 'position')")
 ARTIFACT = "a[href*='/artifacts/artifact/'], .artifact-card *"
 # Background of the mark with a task's state, by the task's name.
 COLOURS = """Object.fromEntries([...document.querySelectorAll('.task-run-list-item')].map(item => [
