@@ -17,12 +17,13 @@ from prefect.runtime import flow_run
 
 from pipelines.artifacts import name_flow_run, show
 from pipelines.collect import collect
+from pipelines.experiment_queue import hold_experiments
 from pipelines.experiments import clear_dead, enqueue, finished, last_lines, run_queue
 from pipelines.leaderboard_config import plan_of, read_config
 from pipelines.leaderboard_runs import Experiment, experiments
 from pipelines.process import run_lines
 from pipelines.settings import LeaderboardSettings
-from pipelines.workspace import hold, hold_experiments
+from pipelines.workspace import hold
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS_VARIABLE = "WATCHLINE_RUNS"  # where queued copies of the project keep checkpoints and timings

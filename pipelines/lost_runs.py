@@ -21,7 +21,8 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed, Scheduled
 
-from pipelines.workspace import lost_experiments, recover
+from pipelines.experiment_queue import lost_experiments
+from pipelines.workspace import recover
 
 MAX_STARTS = 3
 # A second start of these does no more than one would. That of `rollback` could go back twice.

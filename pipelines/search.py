@@ -15,6 +15,7 @@ from prefect import flow, task
 from prefect.runtime import flow_run
 
 from pipelines.artifacts import name_flow_run, show
+from pipelines.experiment_queue import hold_experiments
 from pipelines.experiments import clear_dead, enqueue, finished, last_lines, run_queue
 from pipelines.leaderboard_config import read_config
 from pipelines.leaderboard_runs import code_of, data_override, mark_of
@@ -22,7 +23,7 @@ from pipelines.search_config import SearchConfig, read_search
 from pipelines.search_results import freeze, summarise
 from pipelines.search_trials import Bench, search_method
 from pipelines.settings import SearchSettings
-from pipelines.workspace import hold, hold_experiments
+from pipelines.workspace import hold
 
 ROOT = Path(__file__).resolve().parent.parent
 

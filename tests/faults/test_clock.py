@@ -13,8 +13,8 @@ from tests.helpers.kills import (
     stage_processes,
     start_flow,
     undisturbed,
-    wait_for,
 )
+from tests.helpers.waiting import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 YEAR_S = 365 * 86400
@@ -65,7 +65,7 @@ def test_a_run_whose_clock_is_a_year_back(project, other, prefect_api, tmp_path)
     (tmp_path / "past/sitecustomize.py").write_text(YEAR_BACK)
     past = {"PYTHONPATH": str(tmp_path / "past")}
     first = start_flow(project, "run", "train.scale=3", log=log, api=api_url(), PAUSE="0.2", **past)
-    wait_for(lambda: stage_processes(project, "train@gr"), 200, "train")
+    wait_until(lambda: stage_processes(project, "train@gr"), 200, "train")
     first.kill()
     first.wait()
     assert_nothing_left(project)

@@ -23,9 +23,9 @@ from tests.helpers.kills import (
     seeded,
     stage_processes,
     undisturbed,
-    wait_for,
 )
 from tests.helpers.service import COMMAND, free_port
+from tests.helpers.waiting import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
@@ -43,7 +43,7 @@ class Served:
         environment = {**os.environ, "PAUSE": "0.2"}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(words, cwd=ROOT, stdout=log, stderr=log, env=environment)
-        wait_for(lambda: running(self.project), 600, "the service")
+        wait_until(lambda: running(self.project), 600, "the service")
 
     def program(self, name: str) -> psutil.Process:
         """The server or the worker."""
@@ -66,7 +66,7 @@ class Served:
 
     def wait_for_state(self, flow_run: str, state: str) -> dict:
         """The run once it is in that state."""
-        return wait_for(lambda: (run := self.get(flow_run)).get("state_type") == state and run, 600, state)
+        return wait_until(lambda: (run := self.get(flow_run)).get("state_type") == state and run, 600, state)
 
     def page(self, flow_run: str) -> str:
         """The run's Markdown artifact, newest first."""
@@ -92,7 +92,7 @@ def served(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def at_stage(served: Served, stage: str) -> list[psutil.Process]:
-    return wait_for(lambda: stage_processes(served.project, stage), 300, stage)
+    return wait_until(lambda: stage_processes(served.project, stage), 300, stage)
 
 
 @pytest.mark.parametrize(("name", "stage", "scale"), [("server", "ingest", 2), ("worker", "train@gr", 3)])
@@ -101,11 +101,11 @@ def test_a_run_outlives_its_server_and_its_worker(served, other, name, stage, sc
     at_stage(served, stage)
     time.sleep(seeded().uniform(0, 2))
     served.program(name).kill()
-    wait_for(lambda: f"{name} ended with status -9; starting it again" in served.log.read_text(), 60, "its end")
+    wait_until(lambda: f"{name} ended with status -9; starting it again" in served.log.read_text(), 60, "its end")
     done = served.wait_for_state(run, "COMPLETED")
     assert done["run_count"] == (1 if name == "server" else 2)  # a worker's runs end with it
     assert undisturbed(other, f"train.scale={scale}") in recorded(served.project).values()
-    wait_for(lambda: holder(served.project) is None, 30, "the workspace")
+    wait_until(lambda: holder(served.project) is None, 30, "the workspace")
     assert_only_the_service_works_in(served)
 
 
@@ -116,7 +116,7 @@ def test_a_run_whose_process_died_is_started_again_and_says_so(served, other):
     killed = holder(served.project)
     assert killed is not None and killed.flow_run == run
     os.kill(killed.pid, signal.SIGKILL)
-    wait_for(lambda: not any(lives(each) for each in left), 10, "what it left to end")
+    wait_until(lambda: not any(lives(each) for each in left), 10, "what it left to end")
     done = served.wait_for_state(run, "COMPLETED")
     assert done["run_count"] == 2
     assert f"(process {killed.pid}, since" in (page := served.page(run)) and "ended processes that it left" in page
@@ -137,7 +137,7 @@ def test_after_a_power_cut_the_run_goes_on_and_one_that_waited_too(served, other
     for process in dead:
         process.kill()
     served.process.wait()
-    wait_for(lambda: not any(lives(process) for process in dead), 30, "the end of all")
+    wait_until(lambda: not any(lives(process) for process in dead), 30, "the end of all")
     assert not in_project(served.project)
     served.start()
     for scale, flow_run in ((5, run), (6, waiting)):
@@ -152,10 +152,10 @@ def test_a_cancel_leaves_nothing_within_ten_seconds_though_the_stage_resists(ser
     (served.project / "runs/stubborn").touch()
     run = served.run("train.scale=7")
     at_stage(served, "train@gr")
-    wait_for(lambda: len(stage_processes(served.project, "train@gr")) == 3, 30, "the ranks")
+    wait_until(lambda: len(stage_processes(served.project, "train@gr")) == 3, 30, "the ranks")
     state = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
     httpx.post(f"{served.api}/flow_runs/{run}/set_state", json=state, timeout=60).raise_for_status()
-    wait_for(lambda: not stage_processes(served.project), 10, "the stage's processes to end")
+    wait_until(lambda: not stage_processes(served.project), 10, "the stage's processes to end")
     served.wait_for_state(run, "CANCELLED")
     (served.project / "runs/stubborn").unlink()
     again = served.run("train.scale=7")
@@ -167,5 +167,5 @@ def assert_only_the_service_works_in(served: Served) -> None:
     """Nothing of a run is left; the service itself may have its folder there."""
     service = psutil.Process(served.process.pid)
     own = {service, *service.children(recursive=True)}
-    wait_for(lambda: not {*in_project(served.project)} - own, 30, "the runs' processes to end")
+    wait_until(lambda: not {*in_project(served.project)} - own, 30, "the runs' processes to end")
     assert not stage_processes(served.project)

@@ -71,14 +71,19 @@ train: {scale: 1}
 
 def make_project(root: Path, *days: str) -> Path:
     """A git repository with DVC, the toy line, and a raw log of `days`."""
-    (root / "conf").mkdir(parents=True)
-    (root / "conf/config.yaml").write_text(CONFIG)
-    (root / "params.yaml").write_text(CONFIG)
-    (root / "dvc.yaml").write_text(DVC_YAML)
-    (root / "line.py").write_text(LINE)
-    (root / ".gitignore").write_text("/data\n/models\n/reports\n/runs\n/raw\n/.prefect\n")
+    write_line(root, CONFIG, DVC_YAML, LINE)
     add_days(root, *days)
     return start_repository(root, core_autostage="true")
+
+
+def write_line(root: Path, config: str, dvc_yaml: str, line: str) -> None:
+    """conf/, params.yaml, dvc.yaml and the stages' program, and what git leaves alone."""
+    (root / "conf").mkdir(parents=True)
+    (root / "conf/config.yaml").write_text(config)
+    (root / "params.yaml").write_text(config)
+    (root / "dvc.yaml").write_text(dvc_yaml)
+    (root / "line.py").write_text(line)
+    (root / ".gitignore").write_text("/data\n/models\n/reports\n/runs\n/raw\n/.prefect\n__pycache__\n")
 
 
 def add_days(root: Path, *days: str) -> None:

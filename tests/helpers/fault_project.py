@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.helpers.daily_project import CONFIG, DVC_YAML, add_days
+from tests.helpers.daily_project import CONFIG, DVC_YAML, add_days, write_line
 from tests.helpers.git_project import start_repository
 
 # Every stage writes its outputs in pieces, $PAUSE seconds apart (default 0.02), and none heeds SIGTERM where there is a
@@ -71,12 +71,7 @@ else:
 
 def make_fault_project(root: Path, *days: str, rows: int = 300) -> Path:
     """A git repository with DVC, the slow line, and a raw log of `rows` lines for each of `days`."""
-    (root / "conf").mkdir(parents=True)
-    (root / "conf/config.yaml").write_text(CONFIG)
-    (root / "params.yaml").write_text(CONFIG)
-    (root / "dvc.yaml").write_text(DVC_YAML)
-    (root / "line.py").write_text(LINE)
-    (root / ".gitignore").write_text("/data\n/models\n/reports\n/runs\n/raw\n/.prefect\n__pycache__\n")
+    write_line(root, CONFIG, DVC_YAML, LINE)
     add_days(root, *days)
     for day in days:
         (root / "raw" / day).write_text("".join(f"{day} {row} {row * row % 9973}\n" for row in range(rows)))

@@ -9,16 +9,15 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
-import pytest
 
 from pipelines.experiments import finished
 from pipelines.git_command import git
 from pipelines.params import compose_params
+from tests.helpers.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 # A flow as a process of its own, on the API that the environment names; without one it starts a temporary API.
@@ -106,22 +105,12 @@ def cpu_seconds(processes: list[psutil.Process]) -> float:
     return total
 
 
-def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """The first true answer of `condition`; fails the test when none comes in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if answer := condition():
-            return answer
-        time.sleep(0.05)
-    pytest.fail(f"waited {seconds:.0f} s for {what}")
-
-
 def assert_nothing_left(root: Path, seconds: float = 30) -> None:
     """No process works in the project any more, and git's files are as committed."""
     from tests.helpers.daily_project import git_status
 
-    wait_for(lambda: not in_project(root), seconds, f"no process in {root}: {in_project(root)}")
-    wait_for(lambda: not (root / "runs/workspace/before").exists(), seconds, "git's files to be put back")
+    wait_until(lambda: not in_project(root), seconds, f"no process in {root}: {in_project(root)}")
+    wait_until(lambda: not (root / "runs/workspace/before").exists(), seconds, "git's files to be put back")
     assert git_status(root) == ""
 
 

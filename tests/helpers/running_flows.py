@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
-T = TypeVar("T")
+from tests.helpers.waiting import wait_until
+
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 BUSY = 503  # Prefect's own clients try again too
 
@@ -27,15 +26,6 @@ def ask(url: str, body: dict[str, Any] | None = None) -> Any:
         return None if response.status_code == BUSY else response.raise_for_status()
 
     return wait_until(answered, 120, f"an answer to {url}").json()
-
-
-def wait_until(condition: Callable[[], T], seconds: float, what: str) -> T:
-    """The first true answer of `condition`; fails where none comes in time."""
-    deadline = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
-        time.sleep(0.3)
-    return answer
 
 
 def end_of(api: str, run: str, states: tuple[str, ...] = ENDED) -> dict[str, Any]:

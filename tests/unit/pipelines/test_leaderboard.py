@@ -5,13 +5,13 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
 
+from pipelines.experiment_queue import hold_experiments
 from pipelines.experiments import FAILED, clear_dead, enqueue, finished, has_worker, run_queue, statuses
 from pipelines.file_lock import WorkspaceHeldError
 from pipelines.interruptions import note
@@ -19,9 +19,10 @@ from pipelines.leaderboard_config import plan_of, read_config
 from pipelines.leaderboard_runs import experiments
 from pipelines.process import CommandTimeoutError
 from pipelines.settings import LeaderboardSettings, SearchSettings
-from pipelines.workspace import hold, hold_experiments
+from pipelines.workspace import hold
 from tests.helpers.daily_project import git_status
 from tests.helpers.leaderboard_project import ROOT, make_project
+from tests.helpers.waiting import wait_until
 from tests.unit.pipelines.test_flow import artifacts_of, newest_run
 
 SLEEP = "sleep 611"
@@ -121,7 +122,7 @@ def test_a_stop_leaves_no_process_and_the_run_can_be_queued_again(project, where
     assert not sleepers(project)
 
     (where / "slow").unlink()
-    wait_for(lambda: not has_worker(project))
+    wait_until(lambda: not has_worker(project))
     assert statuses(project)["slow-one"] == FAILED
     enqueue(project, "slow-one", ["models=[gr]", "train.common.seed=1"], "evaluate")
     run_queue(project, lambda line: None, timeout_s=120)
@@ -134,24 +135,17 @@ def test_a_run_whose_worker_died_counts_as_failed(project, where):
     (where / "slow").touch()
     enqueue(project, "lost", ["models=[gr]"], "evaluate")
     subprocess.run(["dvc", "queue", "start"], cwd=project, check=True, stdout=subprocess.DEVNULL)
-    wait_for(lambda: sleepers(project))
+    wait_until(lambda: sleepers(project))
     waiting = sleepers(project)
     above = {each for process in waiting for each in process.parents() if each.pid > 1 and str(project) in each.cwd()}
     # The worker, what runs the stage, and the stage: oldest first, so that none is left to say how the others ended.
     for process in sorted({*waiting, *above}, key=lambda each: each.create_time()):
         with contextlib.suppress(psutil.NoSuchProcess):  # some end with what they wait for
             process.kill()
-    wait_for(lambda: not has_worker(project))
+    wait_until(lambda: not has_worker(project))
     assert statuses(project)["lost"] == "Running"
     clear_dead(project)
     assert statuses(project)["lost"] == FAILED
-
-
-def wait_for(condition) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited for a minute"
-        time.sleep(0.3)
 
 
 def test_a_name_holds_code_overrides_and_data(project, tmp_path):

@@ -7,8 +7,9 @@ import pytest
 from pipelines.service import running
 from tests.helpers.daily_project import make_project
 from tests.helpers.postgres import PASSWORD, find_programs, postgres
-from tests.helpers.running_flows import ask, end_of, start, wait_until
+from tests.helpers.running_flows import ask, end_of, start
 from tests.helpers.service import serving
+from tests.helpers.waiting import wait_until
 
 PROGRAMS = find_programs()
 

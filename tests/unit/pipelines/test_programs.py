@@ -5,7 +5,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from pipelines.ports import PortTakenError, listens, require_free
 from pipelines.programs import Programs, end_leftovers
 from pipelines.service import down, running, up
 from tests.helpers.service import free_port, lives, serving
+from tests.helpers.waiting import wait_until
 
 WAITING = [sys.executable, "-c", "import time; time.sleep(600)", "like prefect"]
 
@@ -31,13 +31,6 @@ def programs(tmp_path: Path, said: list[str]):
     programs = Programs(tmp_path, {}, said.append)
     yield programs
     programs.stop()
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_program_that_dies_at_once_is_started_less_and_less_often(
@@ -71,10 +64,10 @@ def test_a_long_log_is_put_aside_while_its_program_goes_on_writing(programs: Pro
         "server", ["sh", "-c", f"printf '%02000d' 1; until [ -e {tmp_path}/go ]; do sleep 0.02; done; echo end"]
     )
     log = tmp_path / "server.log"
-    until(lambda: log.stat().st_size == 2000)
+    wait_until(lambda: log.stat().st_size == 2000)
     programs.look()
     (tmp_path / "go").touch()
-    until(lambda: log.stat().st_size)
+    wait_until(lambda: log.stat().st_size)
     assert log.read_text() == "end\n" and len((tmp_path / "server.log.old").read_text()) == 2000
 
 
@@ -95,7 +88,7 @@ def test_a_program_goes_without_a_log_that_was_removed_and_without_what_is_hidde
 
 def test_ui_down_ends_a_service_that_is_still_starting(tmp_path: Path, said: list[str]):
     with serving(tmp_path, tmp_path / "log") as service:
-        until((tmp_path / ".prefect/service/server.log").exists)
+        wait_until((tmp_path / ".prefect/service/server.log").exists)
         up(tmp_path, 1, 1, said.append)
         assert said == ["the service is starting: ask again in a moment"] and running(tmp_path) is None
         server = psutil.Process(service.process.pid).children()
@@ -108,7 +101,7 @@ def test_what_a_killed_service_left_is_ended_and_another_ones_is_not(
 ):
     programs.start("server", WAITING)
     left = psutil.Process(programs.programs["server"].process.pid)
-    until(lambda: "like prefect" in left.cmdline())
+    wait_until(lambda: "like prefect" in left.cmdline())
     (tmp_path / "other").mkdir()
     assert not end_leftovers(tmp_path / "other", said.append) and lives(left)
     assert end_leftovers(tmp_path, said.append) and not lives(left)
@@ -122,7 +115,7 @@ def test_ui_down_ends_what_a_killed_service_left(tmp_path: Path, said: list[str]
     (folder / "lock").write_text("{}")
     programs = Programs(folder, {}, said.append)
     programs.start("server", WAITING)
-    until(lambda: "like prefect" in psutil.Process(programs.programs["server"].process.pid).cmdline())
+    wait_until(lambda: "like prefect" in psutil.Process(programs.programs["server"].process.pid).cmdline())
     assert down(tmp_path, say=said.append) and not down(tmp_path, say=said.append)
     assert programs.programs["server"].process.wait(5) is not None
 
@@ -160,7 +153,7 @@ def test_a_port_that_another_program_took_meanwhile_stops_the_restart(programs: 
         f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); time.sleep(600)",
     ]
     programs.start("server", listening, partial(require_free, port, "the Prefect server", "PORT"))
-    until(lambda: programs.listens("server", port))
+    wait_until(lambda: programs.listens("server", port))
     server = programs.programs["server"].process
     server.kill()
     server.wait()

@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from tests.helpers.daily_project import git_status
 from tests.helpers.growing_log import GrowingLog
 from tests.helpers.line_checkout import daily_checkout
 from tests.helpers.service import serving
+from tests.helpers.waiting import wait_until
 from watchline.registry import read_history
 
 FIRST_DAY, LENGTH, NUM_DAYS = date(2022, 4, 22), 6, 3  # LENGTH: of the window
@@ -45,17 +46,9 @@ def api(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     for variable in [name for name in os.environ if name.startswith("PREFECT")]:  # of other tests of this process
         monkeypatch.delenv(variable)
     with serving(project, tmp_path / "service.log") as service:
-        wait_for(lambda: running(project) or service.process.poll() is not None, 300, "the service")
+        wait_until(lambda: running(project) or service.process.poll() is not None, 300, "the service")
         assert running(project) is not None, (tmp_path / "service.log").read_text()[-3000:]
         yield service.api
-
-
-def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
-    """Until the answer is true; fails the test when it does not come in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
-        time.sleep(2)
 
 
 def runs(api: str, *kinds: str, name: str = "") -> list[dict[str, Any]]:
@@ -76,7 +69,9 @@ def text_of_run(api: str, flow_run: str) -> str:
 def wait_for_day(api: str, day: date) -> dict[str, Any]:
     """The first completed daily of `day`; fails with what failed instead."""
     ended = "COMPLETED", "FAILED", "CRASHED"
-    wait_for(lambda: runs(api, *ended[1:]) or runs(api, ended[0], name=f"daily-{day}"), A_DAY_S, f"the daily of {day}")
+    wait_until(
+        lambda: runs(api, *ended[1:]) or runs(api, ended[0], name=f"daily-{day}"), A_DAY_S, f"the daily of {day}"
+    )
     assert not [f"{run['name']}: {run['state']['message']}" for run in runs(api, *ended[1:])]
     return runs(api, ended[0], name=f"daily-{day}")[0]
 
@@ -104,7 +99,7 @@ def test_a_schedule_runs_three_days_each_doing_its_own_work_and_judged(api, proj
             assert f"new since the last run: {day}\n" in said and "; 1 days made anew" in said
         verdicts += re.findall(r"gate: \*\*(\w+)\*\*", text_of_run(api, run["id"]))
     httpx.patch(f"{address}/schedules/{schedule}", json={"active": False}, timeout=60).raise_for_status()
-    wait_for(lambda: not runs(api, "RUNNING"), A_DAY_S, "the last run")
+    wait_until(lambda: not runs(api, "RUNNING"), A_DAY_S, "the last run")
 
     assert {name[:16] for name in finished(project)} == {f"daily-{day}" for day in days}
     origin = git(project, "ls-remote", "origin")

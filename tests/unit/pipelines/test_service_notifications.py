@@ -20,8 +20,9 @@ from pipelines.service import running
 from pipelines.workspace import holder
 from tests.helpers.daily_project import make_project as make_toy
 from tests.helpers.promotion_project import make_project
-from tests.helpers.running_flows import ask, end_of, start, wait_until
+from tests.helpers.running_flows import ask, end_of, start
 from tests.helpers.service import ROOT, Serving, free_port, lives, serving
+from tests.helpers.waiting import wait_until
 from tests.helpers.webhook import webhook
 from watchline.registry.arms import choose_arms
 

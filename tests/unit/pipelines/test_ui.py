@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import time
 import urllib.request
 from pathlib import Path
 
@@ -14,19 +13,11 @@ import pytest
 from pipelines.service import down, running
 from pipelines.workspace import holder
 from tests.helpers.daily_project import git_status
+from tests.helpers.git_project import start_repository
 from tests.helpers.service import COMMAND, ROOT, lives, serving
+from tests.helpers.waiting import wait_until
 
 SLEEP = "time.sleep(601)"
-
-
-def wait_for(condition, seconds: float, what: str):
-    """The first true answer of `condition`; fails the test when none comes in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if answer := condition():
-            return answer
-        time.sleep(0.3)
-    pytest.fail(f"waited {seconds:.0f} s for {what}")
 
 
 def sleeping(project: Path) -> list[psutil.Process]:
@@ -50,15 +41,7 @@ def slow_project(tmp_path: Path) -> Path:
     (root / "params.yaml").write_text("window: {end: '2024-03-14'}\n")
     (root / ".gitignore").write_text("/.prefect\n/reports\n/runs\n")
     (root / "dvc.yaml").write_text(f"stages:\n  only:\n    cmd: setsid --wait python -c 'import time; {SLEEP}'\n")
-    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
-    for command in (
-        ["git", "init", "-q"],
-        ["dvc", "init", "-q"],
-        [*git, "add", "-A"],
-        [*git, "commit", "-qm", "start"],
-    ):
-        subprocess.run(command, cwd=root, check=True)
-    return root
+    return start_repository(root)
 
 
 @pytest.fixture
@@ -76,7 +59,7 @@ def service(slow_project: Path, log: Path):
 @pytest.mark.timeout(900)
 def test_one_command_up_a_second_finds_it_a_cancel_leaves_nothing_one_command_down(service, slow_project, log):
     process, api, reports = service
-    wait_for(lambda: running(slow_project), 240, "the service")
+    wait_until(lambda: running(slow_project), 240, "the service")
     names = ["run", "daily", "backfill", "leaderboard", "search"]
     deployments = {name: answer(f"{api}/deployments/name/{name}/{name}") for name in names}
     assert all(deployment and deployment["schedules"] for deployment in deployments.values())
@@ -90,31 +73,31 @@ def test_one_command_up_a_second_finds_it_a_cancel_leaves_nothing_one_command_do
         assert page.read() == b"<h1>index</h1>"
 
     planned = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
-    wait_for(lambda: httpx.post(f"{api}/flow_runs/filter", json=planned).json(), 60, "the scheduled runs")
+    wait_until(lambda: httpx.post(f"{api}/flow_runs/filter", json=planned).json(), 60, "the scheduled runs")
 
     run = httpx.post(f"{api}/deployments/{deployments['run']['id']}/create_flow_run", json={}).json()
-    (lost,) = wait_for(lambda: sleeping(slow_project), 120, "the stage to start")
+    (lost,) = wait_until(lambda: sleeping(slow_project), 120, "the stage to start")
     killed = holder(slow_project)
     assert killed is not None and killed.flow_run == run["id"]
     os.kill(killed.pid, signal.SIGKILL)
-    wait_for(lambda: not lives(lost), 30, "what the killed run left to end")
-    wait_for(lambda: sleeping(slow_project), 180, "the run to be started again")
+    wait_until(lambda: not lives(lost), 30, "what the killed run left to end")
+    wait_until(lambda: sleeping(slow_project), 180, "the run to be started again")
     state = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
     httpx.post(f"{api}/flow_runs/{run['id']}/set_state", json=state).raise_for_status()
-    wait_for(lambda: not sleeping(slow_project), 10, "the stage's processes to end")
-    wait_for(
+    wait_until(lambda: not sleeping(slow_project), 10, "the stage's processes to end")
+    wait_until(
         lambda: httpx.get(f"{api}/flow_runs/{run['id']}").json()["state_type"] == "CANCELLED", 60, "the cancelled state"
     )
 
     worker = next(each for each in psutil.Process(process.pid).children() if "worker" in each.cmdline())
     worker.kill()
-    wait_for(lambda: "worker ended with status -9" in log.read_text(), 30, "the worker's end to be noticed")
-    wait_for(lambda: len(psutil.Process(process.pid).children()) == 2, 30, "the worker to be started again")
+    wait_until(lambda: "worker ended with status -9" in log.read_text(), 30, "the worker's end to be noticed")
+    wait_until(lambda: len(psutil.Process(process.pid).children()) == 2, 30, "the worker to be started again")
 
     tree = psutil.Process(process.pid).children(recursive=True)
     assert down(slow_project) and not down(slow_project)
     process.wait(timeout=60)
-    wait_for(lambda: not any(lives(child) for child in tree), 15, "the server's processes to end")
+    wait_until(lambda: not any(lives(child) for child in tree), 15, "the server's processes to end")
 
 
 def answer(url: str):

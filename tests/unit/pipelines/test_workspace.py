@@ -11,10 +11,12 @@ import psutil
 import pytest
 
 from pipelines import file_lock, workspace
+from pipelines.experiment_queue import hold_experiments, lost_experiments
 from pipelines.file_lock import Holder, WorkspaceHeldError, try_lock, write_holder
 from pipelines.git_command import GitError
 from pipelines.interruptions import interruptions
-from pipelines.workspace import hold, hold_experiments, holder, lost_experiments, recover
+from pipelines.workspace import hold, holder, recover
+from tests.helpers.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 HOLD = """
@@ -221,7 +223,8 @@ def test_the_experiment_queue_has_one_holder_and_its_death_is_told_once(root):
     script = """
 import sys, time
 from pathlib import Path
-from pipelines.workspace import hold_experiments
+from pipelines.experiment_queue import hold_experiments
+
 with hold_experiments(Path(sys.argv[1]), "search-one", 0, print, "an-id"):
     print("held", flush=True)
     time.sleep(600)
@@ -239,10 +242,3 @@ with hold_experiments(Path(sys.argv[1]), "search-one", 0, print, "an-id"):
     assert dead is not None and (dead.run, dead.flow_run) == ("search-one", "an-id") and lost_experiments(root) is None
     with hold_experiments(root, "search-two", 0, print):
         pass
-
-
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
