@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from benchmarks.figures import Figure, report  # noqa: E402
 from pipelines.params import compose_params  # noqa: E402
-from pipelines.service import running  # noqa: E402
+from pipelines.service_lock import running  # noqa: E402
 from tests.helpers.line_checkout import SMALL, WEEK, checkout, commit, environment  # noqa: E402
 from tests.helpers.service import serving  # noqa: E402
 

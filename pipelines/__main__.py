@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
 def find_service(root: Path) -> int | None:
     """Port of the project's service, where it runs: a flow of the command line is then seen there, with its reports."""
     from pipelines.reports_server import REPORTS_URL
-    from pipelines.service import running
+    from pipelines.service_lock import running
 
     service = running(root)
     if service is None:

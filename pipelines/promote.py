@@ -12,10 +12,11 @@ from prefect import flow, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
 
-from pipelines import promotion
+from pipelines import comparison, promotion
 from pipelines.artifacts import name_flow_run, show
+from pipelines.commands import Workspace
 from pipelines.notifications import gate_verdict, tell
-from pipelines.promotion import Workspace, only_one
+from pipelines.promotion import only_one
 from pipelines.reports_server import reports_url
 from pipelines.settings import PromoteSettings, RollbackSettings
 
@@ -75,14 +76,14 @@ def name_of(root: Path, candidate: str) -> str:
 @task(persist_result=False)
 def compare(place: Workspace, candidate: str | None, against: str) -> dict[str, Any]:
     """Candidate and reference on the same rows and in the same simulated test; which two they were."""
-    promotion.check_fresh(place)
-    return promotion.compare(place, candidate, against)
+    comparison.check_fresh(place)
+    return comparison.compare(place, candidate, against)
 
 
 @task(persist_result=False)
 def judge(place: Workspace) -> dict[str, Any]:
     """The gate's verdict."""
-    return promotion.judge(place)
+    return comparison.judge(place)
 
 
 @task(persist_result=False)

@@ -7,14 +7,12 @@ die are started again (programs.py). Everything listens on the loopback address,
 from __future__ import annotations
 
 import functools
-import json
 import os
 import signal
 import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
@@ -24,6 +22,7 @@ from pipelines.notifications import WEBHOOK_URL, require_address
 from pipelines.ports import HOST, require_free
 from pipelines.programs import Programs, end_leftovers
 from pipelines.reports_server import REPORTS_URL, serve_reports
+from pipelines.service_lock import FOLDER, Service, running, service_of, write_service
 from pipelines.workspace import recover
 
 CODE = Path(__file__).resolve().parent.parent
@@ -35,32 +34,20 @@ _DEPLOY_TIMEOUT_S = 300.0
 _OF_THE_SERVER = ("PREFECT_SERVER_DATABASE_", "PREFECT_API_DATABASE_")
 
 
-@dataclass(frozen=True)
-class Service:
-    """A service: its process and where it answers, nowhere yet while it is starting."""
-
-    pid: int
-    ui: str = ""
-    reports: str = ""
-
-    def __str__(self) -> str:
-        return f"Prefect UI  {self.ui}\nreports     {self.reports}/index.html"
-
-
 def up(root: Path, port: int, reports_port: int, say: Callable[[str], None] = print) -> None:
     """Run the service until SIGTERM or Ctrl-C; where one runs already, say where and return.
 
     On the way out the process trees of server and worker are gone. Raises RuntimeError when a part does not start,
     PortTakenError also later, when the server died and another program took its port.
     """
-    folder = root / ".prefect/service"
+    folder = root / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as lock:
         if not try_lock(lock):
             service = running(root)
             say(f"the service runs already\n{service}" if service else "the service is starting: ask again in a moment")
             return
-        _write(lock, Service(os.getpid()))
+        write_service(lock, Service(os.getpid()))
         try:
             _serve(root, port, reports_port, lock, say)
         finally:
@@ -68,7 +55,7 @@ def up(root: Path, port: int, reports_port: int, say: Callable[[str], None] = pr
 
 
 def _serve(root: Path, port: int, reports_port: int, lock: IO[str], say: Callable[[str], None]) -> None:
-    folder = root / ".prefect/service"
+    folder = root / FOLDER
     if webhook := os.environ.get(WEBHOOK_URL):
         require_address(webhook)
     end_leftovers(folder, say)
@@ -97,7 +84,7 @@ def _serve(root: Path, port: int, reports_port: int, lock: IO[str], say: Callabl
         register(webhook, say)
         worker = ["prefect", "worker", "start", "--pool", POOL, "--name", POOL]
         programs.start("worker", worker, hidden=_OF_THE_SERVER)
-        _write(lock, service)
+        write_service(lock, service)
         say(str(service))
         _watch(root, programs, say)
     except KeyboardInterrupt:
@@ -134,12 +121,12 @@ def down(root: Path, wait_s: float = 90.0, say: Callable[[str], None] = print) -
 
     Raises TimeoutError.
     """
-    service = _holder(root)
+    service = service_of(root)
     if service is None:
-        return _end_dead(root / ".prefect/service", say)
+        return _end_dead(root / FOLDER, say)
     os.kill(service.pid, signal.SIGTERM)
     deadline = time.monotonic() + wait_s
-    while _holder(root) is not None:
+    while service_of(root) is not None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"the service, process {service.pid}, did not stop within {wait_s:.0f} s; kill it")
         time.sleep(0.2)
@@ -151,26 +138,6 @@ def _end_dead(folder: Path, say: Callable[[str], None]) -> bool:
         return False
     with (folder / "lock").open("r+") as lock:
         return try_lock(lock) and end_leftovers(folder, say)
-
-
-def running(root: Path) -> Service | None:
-    """The project's service; None where none runs, or it is not up yet."""
-    service = _holder(root)
-    return service if service is not None and service.ui else None
-
-
-def _holder(root: Path) -> Service | None:
-    """The project's service, also while it starts; None where none runs."""
-    path = root / ".prefect/service/lock"
-    if not path.is_file():
-        return None
-    with path.open("r+") as lock:
-        if try_lock(lock):
-            return None
-        try:
-            return Service(**json.loads(lock.read()))
-        except ValueError:
-            return None
 
 
 def _wait_until_ready(port: int, programs: Programs) -> None:
@@ -200,12 +167,6 @@ def _deploy(environment: Mapping[str, str], folder: Path) -> None:
             log.write(done.stdout + done.stderr)
             if done.returncode:
                 raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-
-
-def _write(lock: IO[str], service: Service) -> None:
-    lock.truncate(0)
-    lock.write(json.dumps(asdict(service)))
-    lock.flush()
 
 
 def _stop_on(handler: Callable[..., object] | signal.Handlers) -> None:

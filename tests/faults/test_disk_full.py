@@ -1,5 +1,6 @@
 """A full disk below DVC's cache or the whole project: the error says what to do, the repeat has the same bytes."""
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,11 +16,9 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 Resize = Callable[[str], None]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[tuple[Path, Resize]]:
-    """A file system of its own, and a way to change its size."""
-    place = tmp_path / "disk"
-    place.mkdir()
+@contextlib.contextmanager
+def small_disk(place: Path) -> Iterator[Resize]:
+    """A file system of its own on the empty folder `place`, and a way to change its size."""
     mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", place], capture_output=True, text=True)
     if mount.returncode:
         pytest.skip(f"a small disk cannot be mounted here: {mount.stderr.strip()}")
@@ -27,38 +26,44 @@ def small_disk(tmp_path: Path) -> Iterator[tuple[Path, Resize]]:
     def resize(size: str) -> None:
         subprocess.run(["mount", "-o", f"remount,size={size}", place], check=True)
 
-    yield place, resize
-    subprocess.run(["umount", "--lazy", place], check=True)
+    try:
+        yield resize
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
 
 
-def test_a_full_cache(project, other, prefect_api, small_disk):
+def test_a_full_cache(project, other, prefect_api):
     from pipelines.flow import run
     from pipelines.stage import DiskFullError
 
-    place, resize = small_disk
-    shutil.rmtree(project / ".dvc/cache", ignore_errors=True)
-    (project / ".dvc/cache").symlink_to(place)
-    resize("8k")
-    message = r"(?s)stage ingest failed: the disk is full: make room.*No space left on device: '.*' -> '.*cache/files"
-    with pytest.raises(DiskFullError, match=message):
+    cache = project / ".dvc/cache"
+    shutil.rmtree(cache, ignore_errors=True)
+    cache.mkdir()
+    with small_disk(cache) as resize:
+        resize("8k")
+        message = (
+            r"(?s)stage ingest failed: the disk is full: make room.*No space left on device: '.*' -> '.*cache/files"
+        )
+        with pytest.raises(DiskFullError, match=message):
+            run(RunSettings(), project)
+        assert git_status(project) == "" and not list(half_files(cache))
+        resize("64m")
         run(RunSettings(), project)
-    assert git_status(project) == "" and not list(half_files(place))
-    resize("64m")
-    run(RunSettings(), project)
-    assert list(recorded(project).values()) == [undisturbed(other)] and not list(half_files(place))
+        assert list(recorded(project).values()) == [undisturbed(other)] and not list(half_files(cache))
 
 
-def test_a_full_workspace(project, other, prefect_api, small_disk):
+def test_a_full_workspace(project, other, prefect_api, tmp_path):
     from pipelines.flow import run
 
-    place, resize = small_disk
-    root = Path(shutil.copytree(project, place / "project"))
-    run(RunSettings(target="ingest"), root)
-    for room in (0, 16_000):  # the disk fills at another moment each
-        resize(f"{(shutil.disk_usage(place).used + room) // 1024}k")
-        with pytest.raises(Exception, match=r"(?i)no space left|disk is full|disk I/O"):
-            run(RunSettings(overrides=["train.scale=2"]), root)
-    resize("64m")
-    run(RunSettings(overrides=["train.scale=2"]), root)
-    assert undisturbed(other, "train.scale=2") in recorded(root).values()
-    assert git_status(root) == "" and not list(half_files(root / ".dvc/cache"))
+    (tmp_path / "disk").mkdir()
+    with small_disk(tmp_path / "disk") as resize:
+        root = Path(shutil.copytree(project, tmp_path / "disk/project"))
+        run(RunSettings(target="ingest"), root)
+        for room in (0, 16_000):  # the disk fills at another moment each
+            resize(f"{(shutil.disk_usage(root).used + room) // 1024}k")
+            with pytest.raises(Exception, match=r"(?i)no space left|disk is full|disk I/O"):
+                run(RunSettings(overrides=["train.scale=2"]), root)
+        resize("64m")
+        run(RunSettings(overrides=["train.scale=2"]), root)
+        assert undisturbed(other, "train.scale=2") in recorded(root).values()
+        assert git_status(root) == "" and not list(half_files(root / ".dvc/cache"))

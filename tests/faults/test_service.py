@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from pipelines.service import running
+from pipelines.service_lock import running
 from pipelines.workspace import holder
 from tests.helpers.kills import (
     ROOT,

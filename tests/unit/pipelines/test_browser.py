@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.service import running
+from pipelines.service_lock import running
 from pipelines.settings import Experiment, Record, RunSettings, Target
 from tests.helpers.browser import Tab, browser, chromium, opened
 from tests.helpers.daily_project import LINE, make_project

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.service import running
+from pipelines.service_lock import running
 from tests.helpers.daily_project import make_project
 from tests.helpers.postgres import PASSWORD, find_programs, postgres
 from tests.helpers.running_flows import ask, end_of, start

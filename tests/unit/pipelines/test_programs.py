@@ -14,7 +14,8 @@ import pytest
 from pipelines import programs as module
 from pipelines.ports import PortTakenError, listens, require_free
 from pipelines.programs import Programs, end_leftovers
-from pipelines.service import down, running, up
+from pipelines.service import down, up
+from pipelines.service_lock import running
 from tests.helpers.service import free_port, lives, serving
 from tests.helpers.waiting import wait_until
 

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import yaml
 
-from pipelines import promotion
+from pipelines import comparison
 from pipelines.__main__ import configure_environment
+from pipelines.commands import PromotionError, Workspace
 from pipelines.notifications import WEBHOOK_URL
-from pipelines.promotion import PromotionError, Workspace, check_fresh, only_one, restore, roll_back, take_over
+from pipelines.promotion import only_one, restore, roll_back, take_over
 from pipelines.settings import PromoteSettings
 from pipelines.workspace import holder
 from tests.helpers.promotion_project import make_project
@@ -104,9 +105,9 @@ def test_the_same_files_again_are_told_and_only_a_commit_or_a_copy_that_is_missi
 
 
 def test_a_worse_candidate_is_refused_with_its_reasons(project):
-    arms = promotion.compare(place(project), "lightgbm", "production")
+    arms = comparison.compare(place(project), "lightgbm", "production")
     assert arms["label"] == "v1 (gr_finetuned), in production"
-    verdict = promotion.judge(place(project))
+    verdict = comparison.judge(place(project))
     failed = {check["name"] for check in verdict["checks"] if check["status"] == "fail"}
     assert verdict["status"] == "fail" and {"MAE", "XAUC"} <= failed
     with pytest.raises(PromotionError, match="Do not promote lightgbm"):
@@ -121,7 +122,7 @@ def test_a_replay_promotes_nothing_and_says_so_before_any_stage_runs(project):
     changed["abtest"]["environment"] = "replay"
     params.write_text(yaml.safe_dump(changed))
     with pytest.raises(PromotionError, match=r"is replay, which has no users .* -S abtest.environment=model"):
-        promotion.compare(place(project), "lightgbm", "production")
+        comparison.compare(place(project), "lightgbm", "production")
     assert [path.name for path in (project / "runs/promote").iterdir()] == ["arms.json"]
     params.write_text(before)
 
@@ -179,9 +180,9 @@ def test_a_remote_that_cannot_be_reached_is_told_and_does_not_stop_a_promotion(p
 def test_reports_of_another_model_are_not_judged(project):
     shutil.rmtree(project / "models")
     with pytest.raises(PromotionError, match=r"not up to date: .*train.* `dvc checkout`"):
-        check_fresh(place(project))
+        comparison.check_fresh(place(project))
     subprocess.run(["dvc", "checkout", "--quiet", "--force"], cwd=project, check=True)
-    check_fresh(place(project))
+    comparison.check_fresh(place(project))
 
 
 def test_a_second_promotion_at_once_is_refused(project):

@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.experiments import finished
 from pipelines.git_command import git
-from pipelines.service import running
+from pipelines.service_lock import running
 from tests.helpers.daily_project import git_status
 from tests.helpers.growing_log import GrowingLog
 from tests.helpers.line_checkout import daily_checkout

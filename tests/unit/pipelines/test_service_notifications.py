@@ -12,11 +12,12 @@ import psutil
 import pytest
 import yaml
 
+from pipelines.commands import Workspace
 from pipelines.file_lock import Holder
 from pipelines.notifications import WEBHOOK_URL
-from pipelines.promotion import Workspace, take_over
+from pipelines.promotion import take_over
 from pipelines.reports_server import REPORTS_URL
-from pipelines.service import running
+from pipelines.service_lock import running
 from pipelines.workspace import holder
 from tests.helpers.daily_project import make_project as make_toy
 from tests.helpers.promotion_project import make_project

@@ -10,7 +10,8 @@ import httpx
 import psutil
 import pytest
 
-from pipelines.service import down, running
+from pipelines.service import down
+from pipelines.service_lock import running
 from pipelines.workspace import holder
 from tests.helpers.daily_project import git_status
 from tests.helpers.git_project import start_repository
