@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -10,9 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import polars as pl
 import torch
-from pydantic import Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import Field
 
 from watchline.codec import Vocabulary, describe, fit_vocabulary
 from watchline.data.columns import Columns
@@ -22,6 +19,7 @@ from watchline.models.common import CommonConfig
 from watchline.models.encoder import EncoderConfig, FeatureEncoder
 from watchline.models.gr.network import GRConfig, GRNetwork
 from watchline.models.gr.ratio import restore_statistics, statistics_of_ratio
+from watchline.models.network_files import load_weights, read_config, reading, save_network
 from watchline.models.ranks import LabelRanks
 from watchline.training.batches import cumulative_table, predict_table
 from watchline.training.loop import LoopConfig, fit_network
@@ -89,26 +87,21 @@ class GRModel(DistributionModel):
 
     def save(self, directory: Path) -> None:
         """Write model.json, config.json, the encoder's files and network.safetensors."""
-        directory.mkdir(parents=True, exist_ok=True)
-        self.encoder.save(directory)
-        if self.ranks is not None:
-            self.ranks.save(directory)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        save_file(tensors, directory / "network.safetensors")
         config = {
             "network": self.config.model_dump(mode="json"),
             "encoder": self.encoder_config.model_dump(mode="json"),
             "vocabulary": self.vocabulary.to_json(),
             "predict_batch_size": self.predict_batch_size,
         }
-        (directory / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
-        (directory / "model.json").write_text(json.dumps({"model": self.name}) + "\n")
+        save_network(directory, self.name, self.encoder, self.network, config)
+        if self.ranks is not None:
+            self.ranks.save(directory)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Read what `save` wrote, on the CPU; raises ValueError naming the folder when a file is missing or broken."""
-        try:
-            config = json.loads((directory / "config.json").read_text())
+        with reading(directory, cls.name):
+            config = read_config(directory)
             encoder = TableEncoder.load(directory)
             model = cls(
                 encoder,
@@ -118,10 +111,7 @@ class GRModel(DistributionModel):
                 config["predict_batch_size"],
                 LabelRanks.load(directory) if encoder.denominator else None,
             )
-            model.network.load_state_dict(load_file(directory / "network.safetensors"))
-        except (OSError, KeyError, RuntimeError, json.JSONDecodeError, SafetensorError, ValidationError) as error:
-            raise ValueError(f"{directory}: not a saved gr model ({error}); `dvc checkout` restores it") from error
-        model.network.eval()
+            load_weights(model.network, directory)
         return model
 
 

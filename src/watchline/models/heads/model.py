@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -10,11 +9,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import polars as pl
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import load_file, save_file
 
 from watchline.data.columns import Columns
 from watchline.data.encoding import Table, TableEncoder
@@ -23,6 +19,7 @@ from watchline.models.common import CommonConfig
 from watchline.models.encoder import EncoderConfig, FeatureEncoder
 from watchline.models.heads.head import DistributionHead, Head, HeadConfig, PointHead, Prepared, sample_labels
 from watchline.models.heads.network import HeadNetwork
+from watchline.models.network_files import load_weights, read_config, reading, save_network
 from watchline.models.ranks import LabelRanks
 from watchline.training.batches import cumulative_table, predict_table
 from watchline.training.loop import fit_network
@@ -62,25 +59,20 @@ class HeadModel(WatchTimeModel):
 
     def save(self, directory: Path) -> None:
         """Write the files of the model, which a load gives back byte for byte."""
-        directory.mkdir(parents=True, exist_ok=True)
-        self.encoder.save(directory)
-        self.ranks.save(directory)
-        save_arrays(dict(self.prepared), directory / "prepared.safetensors")
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        save_file(tensors, directory / "network.safetensors")
         config = {
             "head": self.config.model_dump(mode="json"),
             "encoder": self.encoder_config.model_dump(mode="json"),
             "predict_batch_size": self.predict_batch_size,
         }
-        (directory / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
-        (directory / "model.json").write_text(json.dumps({"model": self.name}) + "\n")
+        save_network(directory, self.name, self.encoder, self.network, config)
+        self.ranks.save(directory)
+        save_arrays(dict(self.prepared), directory / "prepared.safetensors")
 
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Read what `save` wrote, on the CPU; raises ValueError naming the folder when a file is missing or broken."""
-        try:
-            config = json.loads((directory / "config.json").read_text())
+        with reading(directory, cls.name):
+            config = read_config(directory)
             model = cls(
                 TableEncoder.load(directory),
                 EncoderConfig(**config["encoder"]),
@@ -89,12 +81,7 @@ class HeadModel(WatchTimeModel):
                 LabelRanks.load(directory),
                 config["predict_batch_size"],
             )
-            model.network.load_state_dict(load_file(directory / "network.safetensors"))
-        except (OSError, KeyError, RuntimeError, json.JSONDecodeError, SafetensorError, ValidationError) as error:
-            raise ValueError(
-                f"{directory}: not a saved {cls.name} model ({error}); `dvc checkout` restores it"
-            ) from error
-        model.network.eval()
+            load_weights(model.network, directory)
         return model
 
     @classmethod
