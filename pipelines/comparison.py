@@ -26,16 +26,18 @@ def check_fresh(place: Workspace) -> None:
         )
 
 
-def compare(place: Workspace, candidate: str | None, against: str) -> dict[str, Any]:
+def compare(place: Workspace, candidate: str | None, against: str, again: bool = True) -> dict[str, Any]:
     """Evaluate and test candidate and reference on the window's rows, in `runs/promote`; returns arms.json.
 
-    Nothing runs where the candidate is in production already, and no test where there is nothing to hold it against.
+    Nothing runs where the candidate is in production already, or without `again` was taken out of it, and no test where
+    there is nothing to hold it against.
     """
     folder = place.root / COMPARISON
     shutil.rmtree(folder, ignore_errors=True)
-    place.library("registry", "arms", "--against", against, *(["--candidate", candidate] if candidate else []))
+    words = ["--against", against, "--again" if again else "--no-again"]
+    place.library("registry", "arms", *words, *(["--candidate", candidate] if candidate else []))
     arms: dict[str, Any] = json.loads((folder / "arms.json").read_text())
-    if arms["unchanged"]:
+    if arms["unchanged"] or arms["taken_back"]:
         return arms
     params = _params(place.root, arms)
     (folder / "models").mkdir()

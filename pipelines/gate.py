@@ -12,14 +12,14 @@ from pipelines.settings import PromoteSettings
 def ask_gate(root: Path, name: str, push: bool) -> str:
     """Have the gate judge what the run `name` left in the workspace; returns its verdict in a line.
 
-    A refusal is a result and raises nothing. With `push` the files of a promoted version and the registry's commit go
-    to the remotes, also where an earlier run promoted it and they did not get there; a remote that does not take them
-    is said in the line.
+    A refusal is a result and raises nothing; files that a rollback took out of production are refused. With `push` the
+    files of a promoted version and the registry's commit go to the remotes, also where an earlier run promoted it and
+    they did not get there; a remote that does not take them is said in the line.
     """
     from pipelines.promote import promote
 
     gate = promote.with_options(name="gate", flow_run_name=f"gate of {name}")
-    verdict = gate(PromoteSettings(note=name, push=push), root)
+    verdict = gate(PromoteSettings(note=name, push=push, again=False), root)
     line = f"gate: **{verdict['status']}** {verdict['text']}"
     if push and verdict["status"] in ("pass", "info"):
         try:

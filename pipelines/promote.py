@@ -33,7 +33,7 @@ def promote(settings: PromoteSettings = PromoteSettings(), root: Path = ROOT) ->
     """
     place = Workspace(root, print, settings.timeout_s)
     with only_one(root, f"promote {flow_run.name}", print, str(flow_run.id)):
-        arms = compare(place, settings.candidate or None, settings.against)
+        arms = compare(place, settings.candidate or None, settings.against, settings.again)
         run = name_of(root, arms["candidate"])
         verdict = judge(place)
         if verdict["status"] == "pass" and not settings.dry_run:
@@ -74,10 +74,10 @@ def name_of(root: Path, candidate: str) -> str:
 
 
 @task(persist_result=False)
-def compare(place: Workspace, candidate: str | None, against: str) -> dict[str, Any]:
+def compare(place: Workspace, candidate: str | None, against: str, again: bool) -> dict[str, Any]:
     """Candidate and reference on the same rows and in the same simulated test; which two they were."""
     comparison.check_fresh(place)
-    return comparison.compare(place, candidate, against)
+    return comparison.compare(place, candidate, against, again)
 
 
 @task(persist_result=False)

@@ -9,10 +9,9 @@ from __future__ import annotations
 import functools
 import os
 import signal
-import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -26,10 +25,8 @@ from pipelines.service_lock import FOLDER, Service, running, service_of, write_s
 from pipelines.workspace import recover
 
 CODE = Path(__file__).resolve().parent.parent
-POOL = "watchline"
 _READY_S = 240.0
 _POLL_S = 1.0
-_DEPLOY_TIMEOUT_S = 300.0
 # Secrets that only the server needs, by the beginnings of their names: the worker's runs and their stages do without.
 _OF_THE_SERVER = ("PREFECT_SERVER_DATABASE_", "PREFECT_API_DATABASE_")
 
@@ -78,9 +75,11 @@ def _serve(root: Path, port: int, reports_port: int, lock: IO[str], say: Callabl
         server = ["prefect", "server", "start", "--host", HOST, "--port", str(port)]
         programs.start("server", server, server_may_start)
         _wait_until_ready(port, programs)
-        _deploy(environment, folder)
-        from pipelines.automations import register  # it brings prefect, which callers of `running` do without
+        # These bring prefect, which reads its settings then: callers of `down` do without.
+        from pipelines.automations import register
+        from pipelines.deployments import POOL, deploy
 
+        deploy(CODE, environment, folder / "deploy.log")
         register(webhook, say)
         worker = ["prefect", "worker", "start", "--pool", POOL, "--name", POOL]
         programs.start("worker", worker, hidden=_OF_THE_SERVER)
@@ -153,20 +152,6 @@ def _wait_until_ready(port: int, programs: Programs) -> None:
             return
         time.sleep(0.3)
     raise RuntimeError(f"Prefect server did not answer on {HOST}:{port} within {_READY_S:.0f} s; try make ui PORT=4300")
-
-
-def _deploy(environment: Mapping[str, str], folder: Path) -> None:
-    """Work pool and deployments of prefect.yaml, as they are now."""
-    pool = ["prefect", "work-pool", "create", POOL, "--type", "process", "--overwrite"]
-    deploy = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", "pipelines/prefect.yaml"]
-    with (folder / "deploy.log").open("w", encoding="utf-8") as log:
-        for command in (pool, deploy):
-            done = subprocess.run(
-                command, cwd=CODE, env=environment, capture_output=True, text=True, timeout=_DEPLOY_TIMEOUT_S
-            )
-            log.write(done.stdout + done.stderr)
-            if done.returncode:
-                raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
 def _stop_on(handler: Callable[..., object] | signal.Handlers) -> None:

@@ -203,6 +203,11 @@ class PromoteSettings(RegistrySettings):
         default="production",
         description="What it is held against; the baseline where production cannot read the features any more",
     )
+    again: bool = Field(
+        default=True,
+        title="Again after a rollback",
+        description="Judge it also where a rollback took these very files out of production, as `daily` does not",
+    )
     dry_run: bool = Field(default=False, description="Judge only")
     push: bool = Field(default=True, description="Push the version's files to the default DVC remote")
 

@@ -21,7 +21,7 @@ from watchline.registry.evidence import Evidence, Reference, read_evidence, read
 from watchline.registry.gate import GateConfig, Judgement, judge
 from watchline.registry.history import read_history
 from watchline.registry.loading import FOLDER
-from watchline.registry.page import HISTORY, history_page, unchanged_page, verdict_page
+from watchline.registry.page import HISTORY, history_page, taken_back_page, unchanged_page, verdict_page
 from watchline.registry.store import keep, previous_version, read_verdict, record, roll_back
 from watchline.report import write_json
 
@@ -55,7 +55,7 @@ def read_gate_config(path: Path) -> GateConfig:
 def _arms(given: argparse.Namespace) -> None:
     config = read_gate_config(given.config)
     candidate = given.candidate or config.candidate
-    arms = choose_arms(given.models, candidate, config.baseline, given.registry, given.against)
+    arms = choose_arms(given.models, candidate, config.baseline, given.registry, given.against, given.again)
     arms.write(given.comparison / ARMS)
     print(f"{arms.candidate} against {arms.label or 'nothing'}")
 
@@ -63,10 +63,10 @@ def _arms(given: argparse.Namespace) -> None:
 def _judge(given: argparse.Namespace) -> None:
     """Write verdict.json and the page."""
     arms, config = Arms.read(given.comparison / ARMS), read_gate_config(given.config)
-    if arms.unchanged:
-        page = unchanged_page(arms.candidate, arms.label)
-        verdict: dict[str, Any] = {"status": "info", "text": page.verdict.text if page.verdict else "", "checks": []}
-        verdict |= asdict(arms)
+    if arms.unchanged or arms.taken_back:
+        page = taken_back_page(arms) if arms.taken_back else unchanged_page(arms.candidate, arms.label)
+        assert page.verdict is not None
+        verdict = asdict(arms) | {"status": page.verdict.status, "text": page.verdict.text, "checks": []}
     else:
         evidence = read_evidence(arms.candidate, given.reports, given.comparison)
         reference = None
@@ -121,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, default=Path("conf/promote.yaml"))
     parser.add_argument("--candidate", help="folder of models/; none: that of the configuration")
     parser.add_argument("--against", choices=["production", "baseline"], default="production")
+    parser.add_argument(
+        "--again", action=argparse.BooleanOptionalAction, default=True, help="judge what a rollback took back too"
+    )
     parser.add_argument("--statistic", default="mean", help="what the candidate ranks by")
     parser.add_argument("--version", type=int, help="what `keep` answered")
     parser.add_argument("--note", default="", help="why, for the history")

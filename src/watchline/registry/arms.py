@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from watchline.registry.files import digest_of, hash_files
-from watchline.registry.history import RegistryError, read_history
+from watchline.registry.history import RegistryError, read_history, taken_back
 from watchline.registry.loading import checked_folder
 from watchline.report import read_json, write_json
 
@@ -21,7 +21,8 @@ class Arms:
 
     `reference`: folder of the model (None where there is none), `label`: what it is called; `statistic` and
     `judged_until`: of a version of the registry what it ranks by and its last eval day; `unchanged`: the candidate is
-    what is in production; `events`: how many the history had.
+    what is in production; `taken_back`: says that a rollback took it out, and is not to be judged again ('': it is);
+    `events`: how many the history had.
     """
 
     candidate: str
@@ -32,6 +33,7 @@ class Arms:
     statistic: str | None
     judged_until: str | None
     unchanged: bool
+    taken_back: str
     events: int
 
     def write(self, path: Path) -> None:
@@ -44,16 +46,23 @@ class Arms:
         return cls(**read_json(path, list(cls.__dataclass_fields__)))
 
 
-def choose_arms(models: Path, candidate: str, baseline: str, registry: Path, against: Against) -> Arms:
+def choose_arms(
+    models: Path, candidate: str, baseline: str, registry: Path, against: Against, again: bool = True
+) -> Arms:
     """The reference is the version in production; without one, or asked for the baseline, that of `models`.
 
+    Files that a rollback took out of production are judged only with `again`: nobody would see what it was for.
     Raises RegistryError when a folder is not a saved model, or production's files are not here or not its own.
     """
     method, digest = identify(models / candidate)
     entries = read_history(registry)
-    alone = Arms(candidate, method, digest, None, "", None, None, unchanged=False, events=len(entries))
+    alone = Arms(candidate, method, digest, None, "", None, None, unchanged=False, taken_back="", events=len(entries))
     if entries and entries[-1].digest == digest:
         return replace(alone, label=f"v{entries[-1].version}", unchanged=True)
+    if not again and digest in (taken := taken_back(entries)):
+        version, rollback = taken[digest]
+        why = f"which a rollback took out of production on {rollback.at[:10]}: {rollback.reason}"
+        return replace(alone, label=f"v{version.version}", taken_back=why)
     if entries and against == "production":
         current = entries[-1]
         return replace(

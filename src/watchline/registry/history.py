@@ -6,7 +6,9 @@ Every line holds the hash of the one before it, so that an edit, a lost line or 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,6 +83,16 @@ def read_history(registry: Path) -> list[Entry]:
         entries.append(entry)
         before = hash_line(line)
     return entries
+
+
+def taken_back(entries: Sequence[Entry]) -> dict[str, tuple[Entry, Entry]]:
+    """Digest -> the version and the rollback that took it out of production, of those that are not back since."""
+    found: dict[str, tuple[Entry, Entry]] = {}
+    for before, entry in itertools.pairwise(entries):
+        if entry.action == "rollback":
+            found[before.digest] = before, entry
+        found.pop(entry.digest, None)
+    return found
 
 
 def append(registry: Path, values: dict[str, Any], after: int, card: str | None = None) -> Entry:

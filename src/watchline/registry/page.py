@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from watchline.registry.arms import Arms
 from watchline.registry.evidence import Evidence, Measured, Reference, SliceDifference
 from watchline.registry.gate import GateConfig, Judgement
 from watchline.registry.history import Entry
@@ -53,6 +54,17 @@ def unchanged_page(model: str, label: str) -> Page:
     """The page of a candidate that is in production already."""
     text = f"{model} is {label}, which is in production: the same files, so there is nothing to judge."
     page = Page("promote", f"Promotion of {model}", "", Verdict("info", text))
+    page.section("Read on", Link(HISTORY, "what is in production, and what was before"))
+    return page
+
+
+def taken_back_page(arms: Arms) -> Page:
+    """The page of a candidate that a rollback took out of production: it does not come back by itself."""
+    text = (
+        f"Do not promote {arms.candidate}: it is {arms.label}, {arms.taken_back}. `python -m pipelines promote "
+        f"{arms.candidate}` judges it again."
+    )
+    page = Page("promote", f"Promotion of {arms.candidate}", "", Verdict("fail", text))
     page.section("Read on", Link(HISTORY, "what is in production, and what was before"))
     return page
 

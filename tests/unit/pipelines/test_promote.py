@@ -137,7 +137,9 @@ def second_version(project: Path) -> None:
     (project / "reports/promote/verdict.json").write_text(json.dumps(verdict))
 
 
-def test_a_rollback_takes_the_version_before_from_dvc_and_gc_keeps_both(project):
+def test_a_rollback_takes_the_version_before_from_dvc_and_gc_keeps_both_and_the_gate_leaves_it_so(project, prefect_api):
+    from pipelines.gate import ask_gate
+
     registry = project / "registry"
     first = predictions(load("v1", registry), project)
     second_version(project)
@@ -152,6 +154,13 @@ def test_a_rollback_takes_the_version_before_from_dvc_and_gc_keeps_both(project)
     (registry / "models/v2/mean.txt").write_text("spoilt")
     restore(place(project), "v2")
     load("v2", registry)
+    shutil.copytree(registry / "models/v2", project / "models/third")
+    config = project / "conf/promote.yaml"
+    config.write_text(config.read_text().replace("candidate: gr_finetuned", "candidate: third"))
+    said = ask_gate(project, "a daily", push=True)
+    assert "gate: **fail** Do not promote third: it is v2, which a rollback took out of production on" in said
+    assert ": worse in the evening." in said and find(registry=registry).version == 1
+    git(project, "checkout", "-q", "conf/promote.yaml")
     with pytest.raises(PromotionError, match="nothing came before it"):
         roll_back(place(project), "", commit=True)
 

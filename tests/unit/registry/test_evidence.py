@@ -59,7 +59,14 @@ def line(tmp_path, monkeypatch) -> Path:
     validate = {"verdict": verdict, "window": {"start": "2024-03-09", "end": "2024-03-14"}}
     write_json(tmp_path / "reports/validate/metrics.json", validate)
     arms = {"candidate": "gr_finetuned", "method": "gr", "digest": "d" * 64, "reference": "models/lightgbm"}
-    arms |= {"label": "the baseline lightgbm", "statistic": None, "judged_until": None, "unchanged": False, "events": 0}
+    arms |= {
+        "label": "the baseline lightgbm",
+        "statistic": None,
+        "judged_until": None,
+        "unchanged": False,
+        "taken_back": "",
+        "events": 0,
+    }
     write_json(comparison / "arms.json", arms)
     config = CONFIG.model_dump() | {"slices": TITLES, "slice_min_rows": 100, "replicates": 200}
     (tmp_path / "conf").mkdir()
@@ -108,6 +115,16 @@ def test_the_step_judge_writes_verdict_page_and_history(line, capsys):
     assert all(check["found"].split(",")[0] in page for check in verdict["checks"])
     assert "user activity, seldom" in page
     assert "Nothing was promoted yet" in (line / "reports/promote/history/index.html").read_text()
+
+
+def test_a_candidate_that_a_rollback_took_back_is_refused_and_the_page_says_why(line):
+    path = line / "runs/promote/arms.json"
+    write_json(path, json.loads(path.read_text()) | {"label": "v2", "taken_back": "which a rollback took: it <b>lost"})
+    main(["judge"])
+    verdict = json.loads((line / "reports/promote/verdict.json").read_text())
+    assert verdict["status"] == "fail" and not verdict["checks"]
+    assert verdict["text"].startswith("Do not promote gr_finetuned: it is v2, which a rollback took: it <b>lost.")
+    assert "it &lt;b&gt;lost" in (line / "reports/promote/index.html").read_text()
 
 
 def test_the_same_evidence_gives_the_same_bytes(line):

@@ -16,6 +16,7 @@ from watchline.data.tables import read_days
 from watchline.models import load_model
 from watchline.registry import RegistryError, find, load, read_history
 from watchline.registry.arms import choose_arms
+from watchline.registry.history import taken_back
 from watchline.registry.page import history_page
 from watchline.registry.store import keep, previous_version, read_verdict, record, roll_back
 
@@ -173,5 +174,23 @@ def test_the_candidate_is_held_against_production_the_baseline_or_nothing(root):
     assert chosen.judged_until == "2024-03-06"
     assert chosen.label == "v1 (third), in production"
     assert choose("gr_finetuned", "baseline").reference == str(root / "models/lightgbm")
+    promote(root, "gr_finetuned")
+    roll_back(registry, "worse in the evening", None)
+    assert choose("gr_finetuned").reference == str(registry / "models/v1")  # asked for by hand
+    refused = choose_arms(root / "models", "gr_finetuned", "lightgbm", registry, "production", again=False)
+    assert refused.reference is None and refused.label == "v2"
+    assert refused.taken_back.startswith("which a rollback took out of production on 20")
+    assert refused.taken_back.endswith(": worse in the evening")
     with pytest.raises(RegistryError, match=r"cread: not a trained model; there are gr_finetuned, lightgbm, third"):
         choose("cread")
+
+
+def test_what_is_promoted_again_after_a_rollback_is_not_taken_back_any_more(root):
+    registry = root / "registry"
+    for name in ("third", "gr_finetuned"):
+        promote(root, name)
+    roll_back(registry, "", None)
+    (digest,) = taken_back(read_history(registry))
+    assert digest == find("v2", registry).digest
+    promote(root, "gr_finetuned")
+    assert not taken_back(read_history(registry))

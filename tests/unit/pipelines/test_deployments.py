@@ -1,0 +1,69 @@
+"""Deployments of prefect.yaml on a real server, made anew as each start of the service does."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def environment(prefect_api: None, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """What Prefect's command needs; the deployments are gone at the end."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL
+
+    code = {"WATCHLINE_CODE": str(ROOT), "WATCHLINE_ROOT": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    yield {**os.environ, **code, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    with get_client(sync_client=True) as client:
+        for each in client.read_deployments():
+            client.delete_deployment(each.id)
+
+
+@pytest.mark.timeout(300)
+def test_what_people_made_of_the_schedules_outlives_a_restart(environment, tmp_path):
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.schedules import CronSchedule
+
+    from pipelines.deployments import deploy
+
+    def deployments() -> dict[str, Any]:
+        deploy(ROOT, environment, tmp_path / "deploy.log")
+        with get_client(sync_client=True) as client:
+            return {each.name: each for each in client.read_deployments()}
+
+    first = deployments()
+    with get_client(sync_client=True) as client:
+        for name, active in (("daily", False), ("backfill", True)):
+            (schedule,) = first[name].schedules
+            client.update_deployment_schedule(first[name].id, schedule.id, active=active)
+        client.create_deployment_schedules(first["run"].id, [(CronSchedule(cron="0 3 * * 1", timezone="UTC"), True)])
+        client.set_deployment_paused_state(first["leaderboard"].id, True)
+    for _ in range(2):  # what was put back is put back again
+        again = deployments()
+        found = {
+            name: sorted((each.schedule.cron, each.active) for each in deployment.schedules)
+            for name, deployment in again.items()
+        }
+        assert found == {
+            "run": [("0 12 * * *", False), ("0 3 * * 1", True)],
+            "daily": [("0 5 * * *", False)],
+            "backfill": [("0 8 * * 0", True)],
+            "leaderboard": [("0 20 * * 5", False)],
+            "search": [("0 20 1 * *", False)],
+            "promote": [],
+            "rollback": [],
+        }
+        assert [name for name, deployment in again.items() if deployment.paused] == ["leaderboard"]
+
+
+def test_every_schedule_of_the_file_says_that_it_is_from_there():
+    from pipelines.deployments import OURS
+
+    file = yaml.safe_load((ROOT / "pipelines/prefect.yaml").read_text())
+    schedules = [each for deployment in file["deployments"] for each in deployment.get("schedules", [])]
+    assert len(schedules) == 5 and {each["slug"] for each in schedules} == {OURS}
