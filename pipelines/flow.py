@@ -15,6 +15,7 @@ from prefect.runtime import flow_run
 
 from pipelines.artifacts import name_flow_run, only_said, show
 from pipelines.experiments import finished
+from pipelines.gate import is_owed
 from pipelines.line import Plan, identity_of, newest_day, run_line, window_end
 from pipelines.params import compose_params
 from pipelines.push import PushError, push_records, push_registry
@@ -65,6 +66,8 @@ def one_day(settings: BackfillSettings, day: date, root: Path) -> list[StageResu
 @flow(name="backfill", log_prints=True)
 def backfill(settings: BackfillSettings = BackfillSettings(), root: Path = ROOT) -> dict[str, str]:  # noqa: B008
     """Run a range of days in order. Days that are recorded are skipped, so that a repeat goes on where one ended.
+
+    Where that was between a day's record and its verdict, the day runs once more, all stages cached, and is judged.
 
     A remote that does not take a day does not stop the others: they are recorded here, and everything that the remotes
     lack is pushed at the end. Raises StageError of the first stage that fails, PushError when copies are still missing.
@@ -129,8 +132,9 @@ def days_of(root: Path, settings: BackfillSettings) -> list[date]:
 
 
 def is_recorded(root: Path, settings: DailySettings, day: date) -> bool:
-    """Whether there is a result of that day with the present code and parameters."""
-    return name_of(root, settings, day) in finished(root)
+    """Whether that day has a result with the present code and parameters, and the verdict that `settings` ask for."""
+    name = name_of(root, settings, day)
+    return name in finished(root) and not (settings.gate and is_owed(root, name))
 
 
 def name_of(root: Path, settings: DailySettings, day: date) -> str:

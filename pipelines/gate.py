@@ -8,6 +8,19 @@ from pipelines.artifacts import first_line
 from pipelines.push import PushError, push_registry
 from pipelines.settings import PromoteSettings
 
+_OWED = "runs/not_judged"
+
+
+def owe_verdict(root: Path, name: str) -> None:
+    """Note, before the run `name` is recorded, that the gate has not judged it yet: the process may die in between."""
+    (root / _OWED).mkdir(parents=True, exist_ok=True)
+    (root / _OWED / name).touch()
+
+
+def is_owed(root: Path, name: str) -> bool:
+    """Whether the run `name` ended before the gate that it was to ask had judged it."""
+    return (root / _OWED / name).is_file()
+
 
 def ask_gate(root: Path, name: str, push: bool) -> str:
     """Have the gate judge what the run `name` left in the workspace; returns its verdict in a line.
@@ -20,6 +33,7 @@ def ask_gate(root: Path, name: str, push: bool) -> str:
 
     gate = promote.with_options(name="gate", flow_run_name=f"gate of {name}")
     verdict = gate(PromoteSettings(note=name, push=push, again=False), root)
+    (root / _OWED / name).unlink(missing_ok=True)
     line = f"gate: **{verdict['status']}** {verdict['text']}"
     if push and verdict["status"] in ("pass", "info"):
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipelines.artifacts import first_line, name_flow_run, only_said, publish
 from pipelines.dag import command_of, stages_in_order
-from pipelines.gate import ask_gate
+from pipelines.gate import ask_gate, owe_verdict
 from pipelines.logs import log_to
 from pipelines.notifications import drift_alarm, tell
 from pipelines.params import compose_params
@@ -58,6 +58,8 @@ def run_line(root: Path, plan: Plan, named: Callable[[str], None]) -> list[Stage
                 # A cached verdict was told by the run that made it.
                 if stage == "drift" and not results[-1].cached and (alarm := drift_alarm(root, identity.name)):
                     tell(alarm)
+            if plan.gate:
+                owe_verdict(root, identity.name)
             lines, refs = keep(root, plan, identity)
             outcome += lines
             if plan.settings.push and refs:

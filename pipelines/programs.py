@@ -105,9 +105,10 @@ class Programs:
 
     def _shorten(self, log: Path) -> None:
         """Keep the last full log beside the present one, which the program appends to all the time."""
-        with contextlib.suppress(FileNotFoundError):  # removed by hand: the next start makes it again
+        with contextlib.suppress(OSError):  # removed by hand: the next start makes it again
             if log.stat().st_size > MAX_LOG_BYTES:
-                shutil.copyfile(log, log.with_suffix(".log.old"))
+                with contextlib.suppress(OSError):  # a full disk, which the service outlives; the room is needed then
+                    shutil.copyfile(log, log.with_suffix(".log.old"))
                 os.truncate(log, 0)
 
 

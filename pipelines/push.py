@@ -12,13 +12,13 @@ from prefect import task
 
 from pipelines.experiments import finished
 from pipelines.git_command import git
-from pipelines.process import run_lines
+from pipelines.process import CommandTimeoutError, run_lines
 
 GIT_REMOTE = "origin"
 REGISTRY_BRANCH = "watchline-registry"
 _REASON = re.compile(r"\[Errno \d+\] [^:'\n]+")
 _PUSH_COMMITS = Path(__file__).with_name("push_commits.py")
-_TIMEOUT_S = 6 * 3600.0
+_TIMEOUT_S, _GIT_TIMEOUT_S = 6 * 3600.0, 600.0
 
 
 # With these a remote says no, and would say it again: somebody has to do something first.
@@ -38,7 +38,7 @@ class PushError(RuntimeError):
 
 
 class PushRefusedError(PushError):
-    """It is full, wants other credentials, or its branch has other commits: a next attempt would end the same way."""
+    """It is full, hangs, wants other credentials, or its branch has other commits: another attempt ends no better."""
 
 
 def is_worth_a_retry(_task: Any, _run: Any, state: Any) -> bool:
@@ -102,20 +102,29 @@ def _push_dvc(root: Path, words: Sequence[str], remedy: str, command: Sequence[s
     remote = dvc_remote(root)
     if remote is None:
         return []
-    done = run_lines([*command, *words], root, print, _TIMEOUT_S)
-    if done.returncode:
-        raise _error(f"DVC remote {remote}", remedy, done.lines)
+    _run([*command, *words], root, _TIMEOUT_S, f"DVC remote {remote}", remedy)
     return [f"DVC remote {remote}"]
 
 
 def _push_git(root: Path, refspecs: Sequence[str]) -> list[str]:
     if GIT_REMOTE not in git(root, "remote").split():
         return []
-    done = run_lines(["git", "push", GIT_REMOTE, *refspecs], root, print, 600.0)
-    if done.returncode:
-        command = f"`git push {GIT_REMOTE} {' '.join(refspecs)}`"
-        raise _error(f"git remote {GIT_REMOTE}", command, done.lines)
+    command = ["git", "push", GIT_REMOTE, *refspecs]
+    _run(command, root, _GIT_TIMEOUT_S, f"git remote {GIT_REMOTE}", f"`{' '.join(command)}`")
     return [f"git remote {GIT_REMOTE}"]
+
+
+def _run(command: Sequence[str], root: Path, timeout_s: float, what: str, remedy: str) -> None:
+    """Push to the remote `what`; raises PushError, of its kinds PushRefusedError for one that hangs."""
+    try:
+        done = run_lines(command, root, print, timeout_s)
+    except CommandTimeoutError:
+        raise PushRefusedError(
+            f"{what} did not answer within {timeout_s:.0f} s; the result is whole in this workspace, and {remedy} "
+            "brings it there"
+        ) from None
+    if done.returncode:
+        raise _error(what, remedy, done.lines)
 
 
 def dvc_remote(root: Path) -> str | None:

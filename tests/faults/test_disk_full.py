@@ -1,9 +1,6 @@
 """A full disk below DVC's cache or the whole project: the error says what to do, the repeat has the same bytes."""
 
-import contextlib
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,25 +8,9 @@ import pytest
 from pipelines.settings import RunSettings
 from tests.helpers.daily_project import git_status
 from tests.helpers.kills import half_files, recorded, undisturbed
+from tests.helpers.small_disk import small_disk
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
-Resize = Callable[[str], None]
-
-
-@contextlib.contextmanager
-def small_disk(place: Path) -> Iterator[Resize]:
-    """A file system of its own on the empty folder `place`, and a way to change its size."""
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", place], capture_output=True, text=True)
-    if mount.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {mount.stderr.strip()}")
-
-    def resize(size: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,size={size}", place], check=True)
-
-    try:
-        yield resize
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def test_a_full_cache(project, other, prefect_api):

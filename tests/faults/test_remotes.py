@@ -8,11 +8,10 @@ import pytest
 
 from pipelines.git_command import git
 from pipelines.settings import DailySettings
-from tests.faults.test_disk_full import small_disk
 from tests.helpers.daily_project import git_status
 from tests.helpers.kills import half_files, recorded, undisturbed
+from tests.helpers.small_disk import small_disk
 
-__all__ = ["small_disk"]
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 SETTINGS = DailySettings(gate=False, record="branch")
 
@@ -48,23 +47,40 @@ def page_of_newest() -> str:
     return artifacts_of(newest_run())["run"].data
 
 
-def test_a_full_remote(project, other, daily, small_disk, tmp_path):
+def test_a_full_remote(project, other, daily, tmp_path):
     from pipelines.push import PushError
 
-    place, resize = small_disk
-    with_remotes(project, place / "copy", tmp_path / "remote.git")
-    resize("8k")
-    with pytest.raises(PushError, match=r"(?s)DVC remote copy did not take the result.*dvc push.*No space left"):
+    place = tmp_path / "disk"
+    place.mkdir()
+    with small_disk(place) as resize:
+        with_remotes(project, place / "copy", tmp_path / "remote.git")
+        resize("8k")
+        with pytest.raises(PushError, match=r"(?s)DVC remote copy did not take the result.*dvc push.*No space left"):
+            daily(SETTINGS, project)
+        assert "**not pushed**: DVC remote copy did not take the result" in page_of_newest()
+        assert git_status(project) == "" and len(recorded(project)) == 1
+        resize("64m")
         daily(SETTINGS, project)
-    assert "**not pushed**: DVC remote copy did not take the result" in page_of_newest()
-    assert git_status(project) == "" and len(recorded(project)) == 1
-    resize("64m")
-    daily(SETTINGS, project)
-    assert "pushed to DVC remote copy and git remote origin" in page_of_newest()
-    assert_clone_has_it(project, tmp_path / "remote.git", tmp_path / "clone")
-    assert list(recorded(project).values()) == [undisturbed(other, "window.end='2024-03-02'")]
-    # DVC leaves what it could not finish under names of their own, which nobody reads.
-    assert not [path for path in half_files(place / "copy") if path.suffix != ".tmp"]
+        assert "pushed to DVC remote copy and git remote origin" in page_of_newest()
+        assert_clone_has_it(project, tmp_path / "remote.git", tmp_path / "clone")
+        assert list(recorded(project).values()) == [undisturbed(other, "window.end='2024-03-02'")]
+        # DVC leaves what it could not finish under names of their own, which nobody reads.
+        assert not [path for path in half_files(place / "copy") if path.suffix != ".tmp"]
+
+
+def test_a_hanging_remote(project, daily, tmp_path, monkeypatch):
+    """It is not asked four times for six hours each while the workspace is held, and the run is recorded and told."""
+    from pipelines import push
+
+    monkeypatch.setattr(push, "_GIT_TIMEOUT_S", 3.0)
+    with_remotes(project, tmp_path / "copy", tmp_path / "remote.git")
+    hook = tmp_path / "remote.git/hooks/pre-receive"
+    hook.write_text(f"#!/bin/sh\necho called >> {tmp_path}/calls\nsleep 600\n")
+    hook.chmod(0o755)
+    with pytest.raises(push.PushRefusedError, match="git remote origin did not answer within 3 s"):
+        daily(SETTINGS, project)
+    assert (tmp_path / "calls").read_text() == "called\n" and len(recorded(project)) == 1
+    assert "**not pushed**: git remote origin did not answer" in page_of_newest() and git_status(project) == ""
 
 
 def test_a_missing_remote(project, daily, tmp_path):

@@ -231,6 +231,34 @@ def test_a_backfill_goes_on_without_its_remote_and_a_repeat_brings_every_day_the
     assert len(heads) == 3 and f"refs/heads/{push.REGISTRY_BRANCH}" in heads
 
 
+def test_a_backfill_that_ended_before_a_days_verdict_asks_for_it(project, prefect_api, monkeypatch):
+    from pipelines.flow import RAN, RECORDED, backfill
+
+    judged: list[str] = []
+
+    def judge(settings, root):
+        judged.append(settings.note)
+        if len(judged) == 1:
+            raise RuntimeError("production's files are not here")
+        return {"status": "fail", "text": "Do not promote it.", "checks": []}
+
+    class Gate:
+        @staticmethod
+        def with_options(**_):
+            return judge
+
+    monkeypatch.setattr("pipelines.promote.promote", Gate)
+    add_days(project, *DAYS)
+    settings = BackfillSettings(days=2, push=False)
+    with pytest.raises(RuntimeError, match="production's files are not here"):
+        backfill(settings, project)
+    assert [name[:16] for name in finished(project)] == [f"daily-{DAYS[0]}"]
+    assert set(backfill(settings, project).values()) == {RAN}
+    assert [name[:16] for name in judged] == [f"daily-{day}" for day in (DAYS[0], *DAYS)]
+    assert ends(project) == DAYS  # the first day's stages were cached
+    assert set(backfill(settings, project).values()) == {RECORDED} and len(judged) == 3
+
+
 def artifacts(key: str) -> list[list[dict]]:
     """Tables of that key, the newest last."""
     from prefect.client.orchestration import get_client

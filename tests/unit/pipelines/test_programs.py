@@ -72,6 +72,18 @@ def test_a_long_log_is_put_aside_while_its_program_goes_on_writing(programs: Pro
     assert log.read_text() == "end\n" and len((tmp_path / "server.log.old").read_text()) == 2000
 
 
+def test_a_long_log_that_cannot_be_put_aside_makes_room_and_ends_nothing(
+    programs: Programs, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr(module, "MAX_LOG_BYTES", 1000)
+    (tmp_path / "server.log.old").mkdir()  # as a full disk would, it takes no copy
+    programs.start("server", ["sh", "-c", "printf '%02000d' 1; sleep 600"])
+    log = tmp_path / "server.log"
+    wait_until(lambda: log.stat().st_size == 2000)
+    programs.look()
+    assert log.stat().st_size == 0 and programs.programs["server"].process.poll() is None
+
+
 def test_a_program_goes_without_a_log_that_was_removed_and_without_what_is_hidden(tmp_path: Path, said: list[str]):
     programs = Programs(tmp_path, {"SECRET_URL": "a password", "ELSE": "seen"}, said.append)
     command = ["sh", "-c", 'echo "$SECRET_URL$ELSE"']
