@@ -12,6 +12,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PREFECT_HOME := $(CURDIR)/.prefect
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
+# Read by the shell as they are, whatever quotes are in them.
+export DATA NOTE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup llm data repro test test-faults test-spark lint params flow daily backfill leaderboard search promote rollback reports ui ui-down bench lock clean
@@ -75,19 +77,19 @@ backfill: setup  ## daily for a range of days (FIRST=2024-03-08 LAST=2024-03-14 
 	@python -m pipelines backfill $(if $(FIRST),--first $(FIRST)) $(if $(LAST),--last $(LAST)) $(OVERRIDES)
 
 leaderboard: setup  ## methods x seeds side by side (DATA=PATH PROTOCOL=name OVERRIDES=...); without DATA on generated data
-	@python -m pipelines leaderboard $(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(DATA),--data '$(DATA)') $(OVERRIDES:%=-S %)
+	@python -m pipelines leaderboard $(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(DATA),--data "$$DATA") $(if $(OVERRIDES),-S $(OVERRIDES))
 
 search: setup  ## settings of every method on a protocol's validation days, frozen in conf/ (DATA=PATH PROTOCOL=name)
-	@python -m pipelines search --keep $(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(DATA),--data '$(DATA)') $(OVERRIDES:%=-S %)
+	@python -m pipelines search --keep $(if $(PROTOCOL),--protocol $(PROTOCOL)) $(if $(DATA),--data "$$DATA") $(if $(OVERRIDES),-S $(OVERRIDES))
 
 reports: setup  ## all pages anew from the outputs that are there, with the commit and hashes of the run
 	@PYTHONPATH=src python -m watchline.overview
 
 promote: setup  ## judge a model against production by conf/promote.yaml, promote it if it passes (MODEL=name NOTE=text)
-	@python -m pipelines promote $(MODEL) $(if $(NOTE),--note '$(NOTE)')
+	@python -m pipelines promote $(MODEL) $(if $(NOTE),--note "$$NOTE")
 
 rollback: setup  ## make the version before production again (NOTE=text)
-	@python -m pipelines rollback $(if $(NOTE),--note '$(NOTE)')
+	@python -m pipelines rollback $(if $(NOTE),--note "$$NOTE")
 
 ui: setup  ## Prefect server, worker, scheduled deployments, report server on 127.0.0.1, until Ctrl-C or `make ui-down`
 	@python -m pipelines ui --port $(PORT) --reports-port $(REPORTS_PORT)
@@ -107,6 +109,7 @@ lock: setup  ## compile lock.txt, llm.txt and spark.txt of requirements/ anew fr
 		--python-version 3.11 --excludes requirements/exclude.txt --no-emit-index-url --no-annotate --no-header --quiet \
 		--output-file requirements/$$extra.txt || exit 1; done
 
-clean:  ## remove .venv, caches and local state (data, models and reports stay in DVC's cache)
+clean:  ## remove .venv, caches and local state: outputs stay in DVC's cache; logs, searches, checkpoints in runs/ go
+	@$(PYTHON) pipelines/idle.py
 	@rm -rf $(VENV) .prefect runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -not -path './.dvc/*' -prune -exec rm -rf {} +

@@ -101,7 +101,7 @@ def add_settings(command: argparse.ArgumentParser, name: str) -> None:
         if POSITIONAL.get(name) == key:
             command.add_argument(key, nargs="*" if key == "overrides" else "?", **common)
         elif key == "overrides":
-            command.add_argument("-S", dest=key, action="append", **common)
+            command.add_argument("-S", dest=key, nargs="+", action="extend", **common)
         elif field.annotation is bool:
             command.add_argument(option, dest=key, action=argparse.BooleanOptionalAction, **common)
         elif key == "models":

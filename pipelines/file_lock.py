@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from typing import IO, Any
 
 import psutil
 
+PROCESS_MARK = uuid.uuid4().hex
 _POLL_S = 2.0
 _PROBE_S = 2.0  # who only asks for a lock's holder has it for a moment, without a name
 _WATCHER_S = 60.0  # the watcher of a run that has just died has its lock while it clears up
@@ -30,12 +32,13 @@ class Holder:
     pid: int
     started: str  # UTC, for people: nothing is decided by it
     flow_run: str = ""  # its id in Prefect
+    mark: str = ""  # of its process and no other: a process id comes again, in a container at once
     cleared: bool = False  # it died, and nothing that it left is there any more
 
     @classmethod
     def here(cls, run: str, flow_run: str = "") -> Holder:
         """This process, from now on."""
-        return cls(run, os.getpid(), datetime.now(UTC).isoformat(timespec="seconds"), flow_run)
+        return cls(run, os.getpid(), datetime.now(UTC).isoformat(timespec="seconds"), flow_run, PROCESS_MARK)
 
     def __str__(self) -> str:
         return f"{self.run} (process {self.pid}, since {self.started})"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.artifacts import first_line
-from pipelines.push import PushError, push_registry
 from pipelines.settings import PromoteSettings
 
 _OWED = "runs/not_judged"
@@ -34,10 +32,5 @@ def ask_gate(root: Path, name: str, push: bool) -> str:
     gate = promote.with_options(name="gate", flow_run_name=f"gate of {name}")
     verdict = gate(PromoteSettings(note=name, push=push, again=False), root)
     (root / _OWED / name).unlink(missing_ok=True)
-    line = f"gate: **{verdict['status']}** {verdict['text']}"
-    if push and verdict["status"] in ("pass", "info"):
-        try:
-            push_registry(root)
-        except PushError as error:
-            line += f" **registry not pushed**: {first_line(error)}"
-    return line
+    missing = f" **registry not pushed**: {verdict['not_pushed']}" if "not_pushed" in verdict else ""
+    return f"gate: **{verdict['status']}** {verdict['text']}{missing}"

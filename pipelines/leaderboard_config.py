@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipelines.params import compose_params
 
 SEARCHED = "conf/searched.yaml"  # written by `python -m pipelines search --keep`
 GENERATED = "generated"  # the protocol that needs no data
@@ -94,16 +97,21 @@ def plan_of(root: Path, config: LeaderboardConfig, protocol: str, overrides: lis
         "subject": config.subject,
         "beside": config.beside,
         "search_budget": config.search_budget,
-        "searched": searched_of(root, protocol, config.models),
+        "searched": searched_of(root, protocol, config.models, [*chosen.overrides, *overrides]),
         "replicates": config.replicates,
         "published": [{"block": name, **blocks[name]} for name in chosen.published],
     }
 
 
-def searched_of(root: Path, protocol: str, models: Sequence[str]) -> dict[str, Any]:
-    """What conf/searched.yaml says of each of `models`, as the page shows it; nothing for another protocol."""
-    record = searched_protocols(root).get(protocol, {"methods": {}})
-    found = record["methods"]
+def searched_of(root: Path, protocol: str, models: Sequence[str], overrides: Sequence[str]) -> dict[str, Any]:
+    """What conf/searched.yaml says of those of `models` that run with what was found, as the page shows it.
+
+    `overrides` say how they run: a set that was found is used only where the protocol's own set includes it.
+    """
+    found = searched_protocols(root).get(protocol, {"methods": {}})["methods"]
+    if not found:
+        return {}
+    used = _train_sections(root, overrides)
     return {
         name: {
             "fits": found[name]["fits"],
@@ -112,8 +120,15 @@ def searched_of(root: Path, protocol: str, models: Sequence[str]) -> dict[str, A
             "setting": found[name]["setting"],
         }
         for name in models
-        if name in found
+        if name in found and found[name]["setting"].items() <= used[name].items()
     }
+
+
+def _train_sections(root: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Method -> its settings with `overrides`."""
+    with tempfile.TemporaryDirectory(prefix="watchline-plan-") as folder:
+        text = compose_params(root, overrides, Path(folder) / "params.yaml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text)["train"])
 
 
 def searched_protocols(root: Path) -> dict[str, Any]:

@@ -13,12 +13,13 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from prefect.runtime import flow_run
 
 from pipelines import comparison, promotion
-from pipelines.artifacts import name_flow_run, show
+from pipelines.artifacts import first_line, name_flow_run, show
 from pipelines.commands import Workspace
 from pipelines.notifications import gate_verdict, tell
 from pipelines.promotion import only_one
+from pipelines.push import PushError, push_registry
 from pipelines.reports_server import reports_url
-from pipelines.settings import PromoteSettings, RollbackSettings
+from pipelines.settings import PromoteSettings, RegistrySettings, RollbackSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,6 +41,8 @@ def promote(settings: PromoteSettings = PromoteSettings(), root: Path = ROOT) ->
             verdict["version"] = take_over(place, settings.note, settings.commit, settings.push)
         elif verdict["status"] == "info" and settings.commit and not settings.dry_run:
             promotion.commit_registry(place, "Record what is in production")  # of a promotion that was cut off
+    if verdict["status"] in ("pass", "info") and not settings.dry_run and (missing := copy(root, settings)):
+        verdict["not_pushed"] = missing
     publish(verdict, root)
     if not settings.dry_run:
         tell(gate_verdict(root, run, verdict))
@@ -59,8 +62,22 @@ def rollback(settings: RollbackSettings = RollbackSettings(), root: Path = ROOT)
     name = f"rollback-to-v{version}"
     name_flow_run(name)
     again = "" if settings.commit else "; `registry/` is not committed"
-    show(root, name, [f"v{version} is in production again{again}"], "promote/history/index.html")
+    missing = copy(root, settings)  # not raised: the repeat would go one further back
+    lines = [f"v{version} is in production again{again}", *([f"**not pushed**: {missing}"] if missing else [])]
+    show(root, name, lines, "promote/history/index.html")
     return version
+
+
+def copy(root: Path, settings: RegistrySettings) -> str:
+    """Bring the registry to the remotes where `settings` say so; what went wrong, '' where nothing did."""
+    if not (settings.push and settings.commit):
+        return ""
+    try:
+        push_registry(root)
+    except PushError as error:
+        print(f"the registry is not pushed: {error}")
+        return first_line(error)
+    return ""
 
 
 def name_of(root: Path, candidate: str) -> str:
@@ -94,6 +111,7 @@ def take_over(place: Workspace, note: str, commit: bool, push: bool) -> int:
 
 def publish(verdict: dict[str, Any], root: Path) -> None:
     """The verdict in words, its reasons as a table, and a link to its page."""
-    create_markdown_artifact(key="verdict", markdown=f"**{verdict['status']}** {verdict['text']}")
+    missing = f"\n\n**not pushed**: {verdict['not_pushed']}" if "not_pushed" in verdict else ""
+    create_markdown_artifact(key="verdict", markdown=f"**{verdict['status']}** {verdict['text']}{missing}")
     create_table_artifact(key="gate", table=verdict["checks"] or [{"name": "none"}], description=verdict["text"])
     create_link_artifact(key="promotion", link=f"{reports_url(root)}/promote/index.html", link_text="Verdict")

@@ -83,6 +83,8 @@ def commit_registry(place: Workspace, message: str) -> None:
         return
     known = subprocess.run(["git", "config", "user.email"], cwd=place.root, capture_output=True).returncode == 0
     place.git(*([] if known else _IDENTITY), "commit", "--quiet", "--message", message, "--", REGISTRY)
+    if subprocess.run(["git", "symbolic-ref", "-q", "HEAD"], cwd=place.root, capture_output=True).returncode:
+        place.log("warning: HEAD is detached, so the registry's commit is on no branch; `git branch NAME` keeps it")
 
 
 def code_version(place: Workspace) -> str:

@@ -20,6 +20,8 @@ from pipelines.leaderboard_runs import code_of, mark_of
 from pipelines.settings import NO_EXPERIMENT
 from pipelines.workspace import TRACKED
 
+_CODE = ("src", "conf", "features", "pipelines")
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -29,7 +31,7 @@ class Identity:
     end: date  # last day of the window
     experiment: str
     commit: str  # HEAD
-    edited: bool  # tracked files differ from HEAD, params.yaml and dvc.lock left out
+    edited: bool  # files differ from HEAD, params.yaml and dvc.lock left out, or code is not in git yet
     params_hash: str  # SHA-256 of params.yaml
     mark: str  # ten hex digits over code, parameters and target
 
@@ -42,7 +44,7 @@ class Identity:
 def identify(root: Path, kind: str, experiment: str, target: str | None, params: Path) -> Identity:
     """Who the run with the composed `params` is; raises ValueError where its window has no end."""
     text = params.read_text(encoding="utf-8")
-    head, changes = code_of(root)
+    (head, changes), new = code_of(root), _new_code(root)
     try:
         end = date.fromisoformat(str(yaml.safe_load(text)["window"]["end"]))
     except (KeyError, TypeError, ValueError) as error:
@@ -52,9 +54,9 @@ def identify(root: Path, kind: str, experiment: str, target: str | None, params:
         end=end,
         experiment="default" if experiment == NO_EXPERIMENT else experiment,
         commit=head.strip(),
-        edited=bool(changes),
+        edited=bool(changes or new),
         params_hash=hashlib.sha256(text.encode()).hexdigest(),
-        mark=mark_of([_committed(root), changes, text, target], None),
+        mark=mark_of([_committed(root), changes, text, target, *([new] if new else [])], None),
     )
 
 
@@ -109,6 +111,12 @@ def _committed(root: Path) -> str:
     """What HEAD holds but for results: the gate's commits to the registry make no run another one."""
     lines = git(root, "ls-tree", "HEAD").splitlines()
     return "\n".join(line for line in lines if line.split("\t")[1] not in (*TRACKED, "registry"))
+
+
+def _new_code(root: Path) -> list[str]:
+    """Path and hash of files of the code that git does not know yet: a stage that runs here reads them."""
+    paths = git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *_CODE).split("\0")[:-1]
+    return [f"{path} {hashlib.sha256((root / path).read_bytes()).hexdigest()}" for path in paths]
 
 
 def _tree(root: Path) -> str:

@@ -133,8 +133,8 @@ def down(root: Path, wait_s: float = 90.0, say: Callable[[str], None] = print) -
 
 
 def _end_dead(folder: Path, say: Callable[[str], None]) -> bool:
-    if not (folder / "lock").is_file():
-        return False
+    if not (folder / "lock").is_file():  # removed under a service that runs
+        return end_leftovers(folder, say)
     with (folder / "lock").open("r+") as lock:
         return try_lock(lock) and end_leftovers(folder, say)
 

@@ -192,6 +192,9 @@ class RegistrySettings(Form):
 
     note: str = Field(default="", description="Why, for the history")
     commit: bool = Field(default=True, description="Commit registry/ to git")
+    push: bool = Field(
+        default=True, description="Push versions to the default DVC remote, the commit to origin's watchline-registry"
+    )
     timeout_s: Seconds = Field(default=2 * _HOUR_S, title="Time limit", description="Seconds for one step")
 
 
@@ -209,7 +212,6 @@ class PromoteSettings(RegistrySettings):
         description="Judge it also where a rollback took these very files out of production, as `daily` does not",
     )
     dry_run: bool = Field(default=False, description="Judge only")
-    push: bool = Field(default=True, description="Push the version's files to the default DVC remote")
 
 
 class RollbackSettings(RegistrySettings):

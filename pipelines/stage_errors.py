@@ -21,8 +21,9 @@ _FULL = ("No space left on device", "Disk quota exceeded", "File too large")
 _NO_LINK = "No possible cache link types"
 _LITTLE_BYTES = 1 << 20
 _MAKE_ROOM = (
-    "the disk is full: make room (`df -h`; `dvc gc --all-commits --all-experiments` drops outputs that no commit and "
-    "no experiment has), then start the run again, which goes on where it ended"
+    "the disk is full: make room (`df -h`; `dvc exp remove NAME` forgets old runs, `dvc gc --all-commits "
+    "--all-experiments` then drops what no commit and no run has), then start the run again, which goes on where it "
+    "ended"
 )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.file_lock import Holder, read_holder, try_lock, wait_for, write_holder
+from pipelines.file_lock import PROCESS_MARK, Holder, read_holder, try_lock, wait_for, write_holder
 from pipelines.git_command import GitError, git
 from pipelines.interruptions import note
 from pipelines.leftovers import clear_leftovers
@@ -63,7 +63,7 @@ def hold(
 def marked(root: Path) -> Iterator[None]:
     """Mark what this process starts in the block as its run's: it ends where this process is killed."""
     before = os.environ.get(RUN_MARK)
-    os.environ[RUN_MARK] = _mark(os.getpid(), root / "runs/workspace")
+    os.environ[RUN_MARK] = _mark(PROCESS_MARK, root / "runs/workspace")
     try:
         yield
     finally:
@@ -109,7 +109,7 @@ def _recover(root: Path, folder: Path, file, say: Callable[[str], None]) -> None
     dead = read_holder(file)
     lines: list[str] = []
     if dead is not None and not dead.cleared:
-        ended = end_marked(RUN_MARK, _mark(dead.pid, folder))
+        ended = end_marked(RUN_MARK, _mark(dead.mark, folder))
         left = f"; ended processes that it left: {', '.join(map(str, ended))}" if ended else ""
         lines.append(f"{dead} ended without giving the workspace back{left}")
         clear_leftovers(root, lines.append)
@@ -124,8 +124,8 @@ def _recover(root: Path, folder: Path, file, say: Callable[[str], None]) -> None
             note(root, dead.run, lines[0])
 
 
-def _mark(pid: int, folder: Path) -> str:
-    return f"{folder.resolve()} {pid}"
+def _mark(process: str, folder: Path) -> str:
+    return f"{folder.resolve()} {process}"
 
 
 def _keep_aside(root: Path, place: Path) -> None:

@@ -246,7 +246,7 @@ def _reproduce(subject: Subject, run: Run) -> list[Any]:
         f"In a checkout of the commit: `dvc pull`, then `dvc repro {stage}`, or `dvc checkout models/{subject.name}` "
         "for the stored weights. Equal inputs and parameters give equal bytes on CPU.\n\n"
         "An output of the line carries no commit, so that equal runs have equal outputs. `dvc.lock` has the hashes "
-        f"below: `git log -S {run.md5[measured]} -- dvc.lock` finds the commit of a run whose `dvc.lock` was "
+        f"below: `git log --all -S {run.md5[measured]} -- dvc.lock` finds the commit of a run whose `dvc.lock` was "
         "committed, and `make reports` writes the commit and all hashes to `reports/run/index.html`."
     )
     rows = [[path, run.md5[path]] for path in (made, measured, "reports/features/metrics.json")]

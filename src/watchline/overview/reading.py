@@ -33,7 +33,7 @@ def read_run(reports: Path, models: Sequence[str]) -> Run:
     stages = {stage: read_json(reports / stage / "metrics.json", keys.get(stage, ())) for stage in SINGLE_STAGES}
     training = {name: read_json(reports / "train" / name / "metrics.json") for name in models}
     names = [*SINGLE_STAGES, *(f"train/{name}" for name in models)]
-    # As dvc.lock has them: `git log -S MD5 -- dvc.lock` finds the commit of a run.
+    # As dvc.lock has them: `git log --all -S MD5 -- dvc.lock` finds the commit of a run.
     md5 = {
         f"reports/{name}/metrics.json": hashlib.md5(
             (reports / name / "metrics.json").read_bytes(), usedforsecurity=False

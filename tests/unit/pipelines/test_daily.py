@@ -159,7 +159,12 @@ def test_a_commit_of_the_registry_makes_no_run_another_one_and_one_of_code_does(
     (ref,) = git(project, "for-each-ref", "--format=%(refname)", "refs/exps").split()
     assert git(project, "rev-parse", "HEAD").strip()[2:] in ref
     commit("line.py")
-    assert name() != first
+    assert (second := name()) != first
+    (project / "src").mkdir()
+    (project / "src/new stage.py").write_text("not in git yet")
+    assert (third := name()) != second
+    (project / "src/new stage.py").write_text("and not the same")
+    assert name() not in (second, third)
 
 
 def test_a_remote_that_takes_nothing_is_named_and_the_result_is_safe(project, prefect_api, tmp_path):
@@ -223,9 +228,10 @@ def test_a_backfill_goes_on_without_its_remote_and_a_repeat_brings_every_day_the
     assert set(repeat.values()) == {RECORDED} and ends(project) == DAYS
     shutil.rmtree(project / ".dvc/cache")
     shutil.rmtree(project / "registry/models/v1")
-    for commit in (*finished(project).values(), git(project, "rev-parse", "HEAD").strip()):
+    head = git(project, "rev-parse", "HEAD").strip()
+    for commit, what in [*((commit, []) for commit in finished(project).values()), (head, ["registry/models/v1.dvc"])]:
         subprocess.run(["git", "checkout", "-q", commit], cwd=project, check=True)
-        subprocess.run(["dvc", "pull", "-q", "--force"], cwd=project, check=True)
+        subprocess.run(["dvc", "pull", "-q", "--force", *what], cwd=project, check=True)
     assert (project / "registry/models/v1/model").read_text() == "promoted while nothing could be pushed"
     heads = [line.split("\t")[1] for line in git(project, "ls-remote", "origin").splitlines()]
     assert len(heads) == 3 and f"refs/heads/{push.REGISTRY_BRANCH}" in heads

@@ -16,7 +16,7 @@ from pipelines.__main__ import configure_environment
 from pipelines.commands import PromotionError, Workspace
 from pipelines.notifications import WEBHOOK_URL
 from pipelines.promotion import only_one, restore, roll_back, take_over
-from pipelines.settings import PromoteSettings
+from pipelines.settings import PromoteSettings, RollbackSettings
 from pipelines.workspace import holder
 from tests.helpers.promotion_project import make_project
 from tests.helpers.small_models import WINDOW, fit_trees
@@ -82,9 +82,9 @@ def test_a_candidate_that_passes_becomes_production_and_git_stays_clean(project,
 def test_the_same_files_again_are_told_and_only_a_commit_or_a_copy_that_is_missing_is_made(
     project, prefect_api, monkeypatch
 ):
-    from pipelines import gate, push
+    from pipelines import gate, promote, push
 
-    monkeypatch.setattr(gate, "push_registry", push.push_registry.with_options(retries=0))
+    monkeypatch.setattr(promote, "push_registry", push.push_registry.with_options(retries=0))
     repository, copies = project.parent / "origin.git", project.parent / "remote"
     git(project, "remote", "add", "origin", str(repository))
     git(project, "reset", "-q", "HEAD~1")  # as a kill between history and commit leaves it
@@ -137,7 +137,7 @@ def second_version(project: Path) -> None:
     (project / "reports/promote/verdict.json").write_text(json.dumps(verdict))
 
 
-def test_a_rollback_takes_the_version_before_from_dvc_and_gc_keeps_both_and_the_gate_leaves_it_so(project, prefect_api):
+def test_a_rollback_takes_the_version_before_from_dvc_and_the_gate_leaves_it_so(project, prefect_api, monkeypatch):
     from pipelines.gate import ask_gate
 
     registry = project / "registry"
@@ -157,6 +157,7 @@ def test_a_rollback_takes_the_version_before_from_dvc_and_gc_keeps_both_and_the_
     shutil.copytree(registry / "models/v2", project / "models/third")
     config = project / "conf/promote.yaml"
     config.write_text(config.read_text().replace("candidate: gr_finetuned", "candidate: third"))
+    monkeypatch.setattr(comparison, "check_fresh", lambda place: None)  # the stage that trains owns all of models/ here
     said = ask_gate(project, "a daily", push=True)
     assert "gate: **fail** Do not promote third: it is v2, which a rollback took out of production on" in said
     assert ": worse in the evening." in said and find(registry=registry).version == 1
@@ -202,3 +203,24 @@ def test_a_second_promotion_at_once_is_refused(project):
         assert found is not None and found.run == "first"  # no run of the line begins meanwhile
     with only_one(project, "third", print):
         pass
+
+
+def test_a_rollback_reaches_those_who_read_the_registry_elsewhere(project, prefect_api, monkeypatch, tmp_path):
+    from pipelines import promote, push
+
+    copy, missing = promote.copy, []
+    monkeypatch.setattr(promote, "copy", lambda *given: missing.append(copy(*given)) or missing[-1])
+    monkeypatch.setattr(promote, "push_registry", push.push_registry.with_options(retries=0))
+    before = find(registry=project / "registry").version
+    git(project, "checkout", "-q", "--detach")
+    git(project, "remote", "add", "origin", str(tmp_path / "origin.git"))
+    for note in ("while the remote is away", "while it is there"):
+        second_version(project)
+        lines: list[str] = []
+        take_over(Workspace(project, lines.append, 300.0), "", commit=True, push=False)
+        assert [line for line in lines if "HEAD is detached" in line]
+        assert promote.rollback(RollbackSettings(note=note), project) == before
+        git(tmp_path, "init", "-q", "--bare", str(tmp_path / "origin.git"))
+    assert missing[0].startswith("git remote origin did not take the result") and missing[1] == ""
+    head = git(project, "rev-parse", "HEAD").strip()
+    assert git(project, "ls-remote", "origin") == f"{head}\trefs/heads/{push.REGISTRY_BRANCH}\n"

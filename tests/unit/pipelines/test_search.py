@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from pipelines import search_trials
-from pipelines.leaderboard_config import read_config, searched_protocols
+from pipelines.leaderboard_config import plan_of, read_config, searched_protocols
 from pipelines.params import compose_params
 from pipelines.search_config import SearchConfig, read_search
 from pipelines.search_results import freeze, summarise
@@ -124,6 +124,14 @@ def test_every_searched_key_is_one_of_its_method(tmp_path):
         for key, each in config.space(method).items():
             for value in each.choices or [each.low, each.high]:
                 model_module(method).CONFIG.model_validate(params["train"][method] | {key: value})
+
+
+def test_a_leaderboard_shows_only_settings_that_its_runs_have():
+    config = read_config(ROOT)
+    found = searched_protocols(ROOT)["kuairand_time"]["methods"]
+    shown = plan_of(ROOT, config, "kuairand_time", ["train.vr.lr=0.5"])["searched"]
+    assert set(shown) == (set(found) & set(config.models)) - {"vr"}
+    assert shown["gr"]["setting"] == found["gr"]["setting"]
 
 
 @pytest.mark.parametrize("protocol", searched_protocols(ROOT))

@@ -95,7 +95,11 @@ def test_a_range_that_is_none_is_refused(values, message):
         ("run", "", {}),
         ("run", "a=1 b=2 --target evaluate --push", {"overrides": ["a=1", "b=2"], "target": "evaluate", "push": True}),
         ("backfill", "--first 2024-03-08 --no-gate", {"first": date(2024, 3, 8), "gate": False}),
-        ("leaderboard", "-S a=1 -S b=2 --protocol generated", {"overrides": ["a=1", "b=2"], "protocol": "generated"}),
+        (
+            "leaderboard",
+            "-S a=1 b=2 -S c=3 --protocol generated",
+            {"overrides": ["a=1", "b=2", "c=3"], "protocol": "generated"},
+        ),
         ("search", "--models gr vr --keep", {"models": ["gr", "vr"], "keep": True}),
         ("promote", "", {}),
         ("promote", "gr --dry-run --no-push", {"candidate": "gr", "dry_run": True, "push": False}),

@@ -9,9 +9,8 @@ import pytest
 
 from pipelines.process import Completed
 from pipelines.stage_errors import DiskFullError, LostWorkerError, StageError, WorkspaceBusyError, error_of
-from tests.faults.test_disk_full import small_disk
+from tests.helpers.small_disk import small_disk
 
-__all__ = ["small_disk"]
 POOL = """
 import faulthandler, os, sys
 from concurrent.futures import ProcessPoolExecutor
@@ -51,7 +50,7 @@ def test_a_worker_of_a_pool_that_was_killed_is_lost_and_one_that_crashed_is_not(
     assert kind_of(done.stderr.splitlines(), returncode=1) is kind
 
 
-def test_no_link_type_on_a_disk_without_room_is_a_full_disk(small_disk):
-    place, resize = small_disk
-    resize("8k")
-    assert kind_of(["ERROR: No possible cache link types for '.'."], place) is DiskFullError
+def test_no_link_type_on_a_disk_without_room_is_a_full_disk(tmp_path):
+    with small_disk(tmp_path) as resize:
+        resize("8k")
+        assert kind_of(["ERROR: No possible cache link types for '.'."], tmp_path) is DiskFullError

@@ -1,6 +1,7 @@
 """One holder at a time, a dead one's traces removed, and git as it was."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from pipelines.experiment_queue import hold_experiments, lost_experiments
 from pipelines.file_lock import Holder, WorkspaceHeldError, try_lock, write_holder
 from pipelines.git_command import GitError
 from pipelines.interruptions import interruptions
-from pipelines.workspace import hold, holder, recover
+from pipelines.workspace import hold, holder, marked, recover
 from tests.helpers.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -161,6 +162,19 @@ def test_a_lock_whose_recorded_holder_is_gone_is_not_waited_for_for_ever(root, m
         write_holder(file, Holder("daily", gone.pid, "2024-03-14"))
         with pytest.raises(WorkspaceHeldError, match="held by daily"):
             hold(root, "promote", 0, print).__enter__()
+
+
+def test_a_process_id_that_comes_again_costs_a_run_nothing_of_its_own(root):
+    """After a restart of a container the next run has the id of the one that died."""
+    (root / "runs/workspace").mkdir(parents=True)
+    with marked(root), subprocess.Popen(["sleep", "600"]) as own:
+        with (root / "runs/workspace/lock").open("a+") as file:
+            write_holder(file, Holder("daily", os.getpid(), "2024-03-14", mark="before the restart"))
+        told: list[str] = []
+        with hold(root, "second", 0, told.append):
+            assert own.poll() is None
+        own.kill()
+    assert "ended without giving the workspace back" in told[0] and "ended processes" not in told[0]
 
 
 def test_a_run_that_cannot_begin_leaves_no_name(root, monkeypatch):
