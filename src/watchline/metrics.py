@@ -285,7 +285,9 @@ def _combine(metric: str, once: Floats) -> Combine:
         return lambda totals: np.sqrt(_quotient(totals))
     if metric == "xauc":
         # Pairs are of second degree in the weights w of users: sum w_i w_j c_ij = 2 sum w_i c_i - sum c_i + O((w-1)^2).
-        return lambda totals: _quotient(2 * totals - once)
+        # The ratio itself is expanded, not its two parts: a denominator without a user of many rows would be near 0.
+        ratio = _quotient(once)
+        return lambda totals: ratio + 2 * (totals[..., 0] - ratio * totals[..., 1]) / once[1]
     return _quotient
 
 
@@ -310,8 +312,9 @@ def paired_bootstrap(
 
     Users are drawn with replacement, with all their rows, for both models alike; the interval is from the 2.5th to the
     97.5th percentile of the difference. Assumes that users are independent. Sums are taken per user once, so that a
-    replicate costs O(U); for `xauc`, whose pairs cross users, a replicate is the first-order (Hajek) expansion in the
-    weights of users. Arrays (B,). Reference: Efron & Tibshirani (1993), chapter 13; van der Vaart (1998), chapter 12.
+    replicate costs O(U); for `xauc`, whose pairs cross users, a replicate is the first-order (Hajek) expansion of the
+    ratio in the weights of users. Arrays (B,). Reference: Efron & Tibshirani (1993), chapter 13; van der Vaart (1998),
+    chapter 12.
     """
     label, candidate = _checked(label, candidate)
     user = np.unique(_same_length(user_id, label), return_inverse=True)[1]
