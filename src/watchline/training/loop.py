@@ -201,7 +201,8 @@ class Loop:
             "valid_mae_s": mae(label, median),
             "valid_xauc": xauc(label, score),
         }
-        progress.curves.append(row)
+        # A metric that is not defined on these rows (XAUC where all labels are equal) has no point.
+        progress.curves.append({name: value for name, value in row.items() if math.isfinite(value)})
         if row[self.config.stop_on] < progress.best:
             progress.best_step, progress.best = progress.step, row[self.config.stop_on]
             self.best = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}
