@@ -108,3 +108,16 @@ def test_comparisons_of_too_few_users_are_not_corrected_for():
     }
     found = {each.metric: each for each in compare(draws, dict.fromkeys(("mae_s", "gauc"), "a"))}
     assert found["mae_s"].p_corrected == found["mae_s"].p_value and found["gauc"].p_corrected is None
+
+
+@pytest.mark.parametrize("num_models", [2, 11])
+def test_it_takes_forty_draws_a_comparison(num_models):
+    def board(num_draws):
+        base = np.linspace(1, 2, num_draws)
+        draws = {(f"m{number}", "mae_s"): Replicates(number, number * base, 100) for number in range(num_models)}
+        return compare(draws, {"mae_s": "m0"})
+
+    least = 40 * (num_models - 1)
+    assert all(each.is_significant for each in board(least))
+    with pytest.raises(ValueError, match=f"replicates: {least - 1} draws leave no corrected p"):
+        board(least - 1)
