@@ -18,7 +18,7 @@ from watchline.data.tables import day_path, read_days, read_parquet
 from watchline.models import gr, load_model
 from watchline.models.base import FitContext
 from watchline.models.common import CommonConfig
-from watchline.stages.evaluate import main
+from watchline.stages.evaluate import main, summary_line
 
 EVALUATE = {"replicates": 100, "num_threads": 1}
 ARGUMENTS = [
@@ -170,6 +170,12 @@ def test_rows_with_unknown_duration_and_cold_ids_are_measured_in_slices_of_their
 def test_a_baseline_that_is_not_trained_leaves_the_differences_out(folder):
     write_params(folder / "params.yaml", models=["lightgbm"], evaluate={**EVALUATE, "baseline": "gr"})
     assert "differences" not in run(folder)
+
+
+@pytest.mark.parametrize(("xauc", "words"), [(0.0, "XAUC 0.0000"), (None, "XAUC nan"), (0.5, "XAUC 0.5000")])
+def test_the_log_tells_an_xauc_of_zero_from_none(xauc, words):
+    line = summary_line("gr", {"mae_s": 1.0, "rmse_s": 2.0, "xauc": xauc})
+    assert line == f"gr: MAE 1.000 s, RMSE 2.000 s, {words}"
 
 
 def test_a_missing_model_is_an_error_that_names_its_folder(folder):
