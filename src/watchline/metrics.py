@@ -24,6 +24,10 @@ K = TypeVar("K", bound=Hashable)
 
 NEAR_ZERO_S = 1.0  # labels below this are quick skips
 DRAWS_AT_ONCE = 1 << 17  # draws of a user that the bootstrap holds in memory
+# Users with something to measure that an interval takes. Draws of a few users all lie on one side of 0 by chance: the
+# exact test, flipping the sign of each of U users, has no p below 2 ** (1 - U), and 20 suffice for any correction here
+# (2e-6). Nor is a draw without any of 20 ever met (e ** -20), while that of 6 users covers 86 %, not 95 %.
+LEAST_USERS = 20
 
 
 def mae(label_s: ArrayLike, prediction_s: ArrayLike) -> float:
@@ -251,7 +255,7 @@ def bucket_names(edges: Sequence[float], unit: str = "") -> list[str]:
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its 95 % interval."""
+    """An estimate and its 95 % interval; ends are nan where there is none (`interval_of_draws`)."""
 
     value: float
     low: float
@@ -285,7 +289,9 @@ def _combine(metric: str, once: Floats) -> Combine:
         return lambda totals: np.sqrt(_quotient(totals))
     if metric == "xauc":
         # Pairs are of second degree in the weights w of users: sum w_i w_j c_ij = 2 sum w_i c_i - sum c_i + O((w-1)^2).
-        return lambda totals: _quotient(2 * totals - once)
+        # The ratio itself is expanded, not its two parts: a denominator without a user of many rows would be near 0.
+        ratio = _quotient(once)
+        return lambda totals: ratio + 2 * (totals[..., 0] - ratio * totals[..., 1]) / once[1]
     return _quotient
 
 
@@ -293,8 +299,25 @@ BOOTSTRAP_METRICS = ("mae_s", "rmse_s", "xauc", "gauc", "calibration")
 
 
 def _quotient(totals: Floats) -> Floats:
-    quotient: Floats = totals[..., 0] / totals[..., 1]
+    with np.errstate(divide="ignore", invalid="ignore"):  # a draw of users with nothing to measure has no metric
+        quotient: Floats = totals[..., 0] / totals[..., 1]
     return quotient
+
+
+def interval_of_draws(draws_R: Floats, num_users: int) -> tuple[float, float]:
+    """The 2.5th and the 97.5th percentile of a metric, or of a difference, over draws (R,) of `num_users` users.
+
+    Both are nan for fewer than LEAST_USERS users who have something to measure, and where a draw has no metric.
+    """
+    if num_users < LEAST_USERS or not np.isfinite(draws_R).all():
+        return math.nan, math.nan
+    low, high = np.percentile(draws_R, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _num_users(sums_U2: Floats) -> int:
+    """Users who add to a metric's denominator: for `gauc` those with two different labels alone."""
+    return int(np.count_nonzero(sums_U2[:, 1]))
 
 
 def paired_bootstrap(
@@ -309,9 +332,10 @@ def paired_bootstrap(
     """Difference candidate - baseline of a metric of BOOTSTRAP_METRICS on the same rows, with its 95 % interval.
 
     Users are drawn with replacement, with all their rows, for both models alike; the interval is from the 2.5th to the
-    97.5th percentile of the difference. Assumes that users are independent. Sums are taken per user once, so that a
-    replicate costs O(U); for `xauc`, whose pairs cross users, a replicate is the first-order (Hajek) expansion in the
-    weights of users. Arrays (B,). Reference: Efron & Tibshirani (1993), chapter 13; van der Vaart (1998), chapter 12.
+    97.5th percentile of the difference, nan for too few users. Assumes that users are independent. Sums are taken per
+    user once, so that a replicate costs O(U); for `xauc`, whose pairs cross users, a replicate is the first-order
+    (Hajek) expansion of the ratio in the weights of users. Arrays (B,). Reference: Efron & Tibshirani (1993), chapter
+    13; van der Vaart (1998), chapter 12.
     """
     label, candidate = _checked(label, candidate)
     user = np.unique(_same_length(user_id, label), return_inverse=True)[1]
@@ -322,17 +346,18 @@ def paired_bootstrap(
     sums_UK = np.stack([np.bincount(user, column).astype(np.float64) for column in addends.T], axis=1)
     totals_RK = bootstrap_totals(sums_UK, replicates, seed)
     difference_R = of_first(totals_RK[:, :2]) - of_second(totals_RK[:, 2:])
-    low, high = np.percentile(difference_R, [2.5, 97.5])
+    ends = interval_of_draws(difference_R, min(_num_users(sums_UK[:, :2]), _num_users(sums_UK[:, 2:])))
     total_K = sums_UK.sum(axis=0)
-    return Interval(float(of_first(total_K[:2]) - of_second(total_K[2:])), float(low), float(high))
+    return Interval(float(of_first(total_K[:2]) - of_second(total_K[2:])), *ends)
 
 
 @dataclass(frozen=True)
 class Replicates:
-    """A metric on the rows as they are, and on each of R draws of users (R,)."""
+    """A metric on the rows as they are, on each of R draws of users (R,), and how many users it is measured of."""
 
     value: float
     draws_R: Floats
+    num_users: int
 
 
 def bootstrap_of_seeds(
@@ -361,7 +386,7 @@ def bootstrap_of_seeds(
     found = {}
     for number, (key, combine) in enumerate(zip(asked, combines)):
         own = slice(2 * number, 2 * number + 2)
-        found[key] = Replicates(float(combine(total_K[own])), combine(totals_RK[:, own]))
+        found[key] = Replicates(float(combine(total_K[own])), combine(totals_RK[:, own]), _num_users(sums_UK[:, own]))
     return found
 
 

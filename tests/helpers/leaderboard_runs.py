@@ -34,11 +34,11 @@ class Rows:
     slices: list[Slices]
 
 
-def rows(seed: int = 0) -> Rows:
+def rows(seed: int = 0, num_users: int = USERS) -> Rows:
     """Watch times of an exponential law, users of unequal activity, and the slices that evaluate cuts."""
     generator = np.random.default_rng(seed)
     label = generator.exponential(20.0, ROWS)
-    user = generator.integers(0, USERS, ROWS)
+    user = generator.integers(0, num_users, ROWS)
     half = (np.arange(ROWS) % 2).astype(np.int64)
     return Rows(
         label,
@@ -83,7 +83,7 @@ def write_run(place: Path, seed: int, models: Mapping[str, Predict], data: Rows,
     write_json(place / "reports/evaluate/metrics.json", result)
 
 
-def write_runs(folder: Path, models: Mapping[str, Predict], **plan: Any) -> Path:
+def write_runs(folder: Path, models: Mapping[str, Predict], num_users: int = USERS, **plan: Any) -> Path:
     """Runs of every seed of the plan (1 and 2 unless it names others), and plan.json."""
     values: dict[str, Any] = {
         "protocol": "handmade",
@@ -95,6 +95,6 @@ def write_runs(folder: Path, models: Mapping[str, Predict], **plan: Any) -> Path
         **plan,
     }
     for seed in values["seeds"]:
-        write_run(folder / f"seed{seed}", seed, models, rows(), with_quantiles=next(iter(models)))
+        write_run(folder / f"seed{seed}", seed, models, rows(num_users=num_users), with_quantiles=next(iter(models)))
     write_json(folder / "plan.json", values)
     return folder

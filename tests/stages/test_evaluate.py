@@ -14,11 +14,11 @@ from tests.helpers.feature_table import COLUMNS, write_feature_table
 from tests.helpers.small_models import WINDOW, fit_trees, write_params
 from watchline import metrics
 from watchline.config import ConfigError
-from watchline.data.tables import day_path, read_days, read_parquet
+from watchline.data.tables import day_path, read_days, read_parquet, write_parquet
 from watchline.models import gr, load_model
 from watchline.models.base import FitContext
 from watchline.models.common import CommonConfig
-from watchline.stages.evaluate import main
+from watchline.stages.evaluate import main, summary_line
 
 EVALUATE = {"replicates": 100, "num_threads": 1}
 ARGUMENTS = [
@@ -170,6 +170,24 @@ def test_rows_with_unknown_duration_and_cold_ids_are_measured_in_slices_of_their
 def test_a_baseline_that_is_not_trained_leaves_the_differences_out(folder):
     write_params(folder / "params.yaml", models=["lightgbm"], evaluate={**EVALUATE, "baseline": "gr"})
     assert "differences" not in run(folder)
+
+
+def test_few_users_on_the_eval_days_leave_metrics_without_intervals_and_a_page_that_says_so(folder):
+    for day in WINDOW.split_days("eval"):
+        path = day_path(folder / "data/features/table", day)
+        write_parquet(pl.read_parquet(path).filter(pl.col("user_id") <= 10), path)
+    found = run(folder)
+    assert found["users"] == 10
+    for of_metric in (*found["intervals"].values(), *found["differences"].values()):
+        assert {(interval["low"], interval["high"]) for interval in of_metric.values()} == {(None, None)}
+    assert found["differences"]["gr_finetuned"]["mae_s"]["value"] < 0
+    assert "No interval: fewer than 20 users" in (folder / "reports/evaluate/index.html").read_text()
+
+
+@pytest.mark.parametrize(("xauc", "words"), [(0.0, "XAUC 0.0000"), (None, "XAUC nan"), (0.5, "XAUC 0.5000")])
+def test_the_log_tells_an_xauc_of_zero_from_none(xauc, words):
+    line = summary_line("gr", {"mae_s": 1.0, "rmse_s": 2.0, "xauc": xauc})
+    assert line == f"gr: MAE 1.000 s, RMSE 2.000 s, {words}"
 
 
 def test_a_missing_model_is_an_error_that_names_its_folder(folder):

@@ -130,6 +130,18 @@ def test_a_loaded_model_predicts_what_the_metrics_say(trained):
     assert bool(interval) == (model_name(trained) != "lightgbm")
 
 
+@pytest.mark.parametrize("model", ["lightgbm", "cread"])
+def test_an_xauc_that_validation_rows_do_not_define_is_null_and_has_no_curve(project, model):
+    path = day_path(project / "features/table", date(2024, 3, 4))
+    write_parquet(pl.read_parquet(path).with_columns(watch_time_s=pl.lit(5.0)), path)
+    train.main(arguments(model, "a"))
+    valid = json.loads((project / "a/report/metrics.json").read_text())["valid"]
+    assert valid["xauc"] is None and valid["mae_s"] > 0
+    header = (project / "a/report/curves.csv").read_text().splitlines()[0].split(",")
+    assert "valid_xauc" not in header and header[-1] == "valid_mae_s"
+    assert "valid_xauc" not in (project / "a/report/index.html").read_text()
+
+
 def test_a_second_run_with_other_later_rows_gives_the_same_bytes(trained, project):
     for day in (date(2024, 3, 5), date(2024, 3, 6)):
         path = day_path(project / "features/table", day)

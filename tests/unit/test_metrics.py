@@ -204,6 +204,23 @@ def test_bootstrap_interval_is_that_of_resampling_the_rows_of_users(metric):
     assert found.low == pytest.approx(low, abs=0.15 * (high - low))
 
 
+def test_bootstrap_of_xauc_stays_by_resampling_where_one_user_has_most_of_the_rows():
+    generator = np.random.default_rng(3)
+    user = np.r_[np.zeros(400, int), np.repeat(np.arange(1, 30), generator.integers(1, 16, 29))]
+    label = generator.exponential(np.where(user == 0, 3.0, 30.0))
+    first = label + generator.normal(0, 9, len(user))
+    second = np.where(user == 0, label, 0.0) + generator.normal(0, 9, len(user))
+    members = [np.flatnonzero(user == u) for u in range(30)]
+    differences = []
+    for _ in range(400):
+        take = np.concatenate([members[u] for u in generator.integers(0, 30, 30)])
+        differences.append(metrics.xauc(label[take], first[take]) - metrics.xauc(label[take], second[take]))
+    low, high = np.percentile(differences, [2.5, 97.5])
+    found = metrics.paired_bootstrap("xauc", label, first, second, user, replicates=1000, seed=1)
+    assert found.value == pytest.approx(metrics.xauc(label, first) - metrics.xauc(label, second))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.5 * (high - low))
+
+
 def test_bootstrap_interval_covers_the_true_difference_at_its_rate():
     """Users carry the difference, so an interval from rows would be far too short."""
     truth, hits, runs = 0.5, 0, 200

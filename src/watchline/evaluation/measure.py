@@ -139,7 +139,10 @@ def best_constant(label: np.ndarray) -> dict[str, float]:
 
 
 def intervals(evaluation: Evaluation, config: EvaluateConfig) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Model -> metric that has a bootstrap -> ends of its 95 % interval, from the same draws of users for all."""
+    """Model -> metric that has a bootstrap -> ends of its 95 % interval, from the same draws of users for all.
+
+    None for fewer than `metrics.LEAST_USERS` users, as in `differences`.
+    """
     asked = {
         (name, metric): (metric, [predictions[STATISTIC[metric]]])
         for name, predictions in evaluation.predictions.items()
@@ -148,8 +151,8 @@ def intervals(evaluation: Evaluation, config: EvaluateConfig) -> dict[str, dict[
     found: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in evaluation.predictions}
     drawn = metrics.bootstrap_of_seeds(evaluation.label, asked, evaluation.user, config.replicates, config.seed)
     for (name, metric), replicates in drawn.items():
-        low, high = np.percentile(replicates.draws_R, [2.5, 97.5])
-        found[name][metric] = {"low": _plain(float(low)), "high": _plain(float(high))}
+        low, high = metrics.interval_of_draws(replicates.draws_R, replicates.num_users)
+        found[name][metric] = {"low": _plain(low), "high": _plain(high)}
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from watchline.metrics import LEAST_USERS
 from watchline.models.base import INTERVAL_MASS
 from watchline.report import charts
 from watchline.report.blocks import Best, Facts, Figure, Table, Text
@@ -20,6 +21,8 @@ DEFINITIONS = (
     "weighted by pairs. Calibration: mean prediction / mean watch time. Best constant: the single number that is best "
     "on these very rows, so no constant known beforehand does better. Intervals: paired bootstrap by user, 95 %."
 )
+
+FEW_USERS = f"No interval: fewer than {LEAST_USERS} users to measure the difference of, too few to tell of others."
 
 
 def build_page(result: Mapping[str, Any], details: Mapping[str, Any]) -> Page:
@@ -80,6 +83,8 @@ def _add_differences(page: Page, result: Mapping[str, Any]) -> None:
             label = f"{TITLE[metric]}, model minus {baseline}"
             figures.append(charts.interval_chart(list(found), values, lows, highs, label, TITLE[metric]))
     note = f"Model minus {baseline} on the same rows, 95 % interval of the paired bootstrap by user."
+    if any(row[-1] is None for row in rows):
+        note += f" {FEW_USERS}"
     page.section(f"Differences from {baseline}", table, *figures, note=note)
 
 

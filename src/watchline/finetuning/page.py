@@ -11,7 +11,7 @@ from watchline.finetuning.comparison import Comparison
 from watchline.finetuning.comparison_page import comparison_metrics, comparison_sections, spectrum_of
 from watchline.finetuning.loop import Finetuned
 from watchline.finetuning.rows import METRICS, HeldOut
-from watchline.metrics import Interval, paired_bootstrap
+from watchline.metrics import LEAST_USERS, Interval, paired_bootstrap
 from watchline.report import Callout, Facts, Figure, Page, Table, Text
 from watchline.report.charts import bar_chart, line_chart
 
@@ -42,12 +42,12 @@ def finetune_metrics(
     }
 
 
-def _interval(name: str, result: Finetuned, held_out: HeldOut, seed: int) -> dict[str, float]:
+def _interval(name: str, result: Finetuned, held_out: HeldOut, seed: int) -> dict[str, float | None]:
     statistic, _ = METRICS[name]
     interval: Interval = paired_bootstrap(
         name, held_out.label_s, result.after[statistic], result.before[statistic], held_out.user_id, seed=seed
     )
-    return {"value": interval.value, "low": interval.low, "high": interval.high}
+    return {key: value if math.isfinite(value) else None for key, value in vars(interval).items()}
 
 
 def _joint_relative_norm(updates: list[Update]) -> float:
@@ -125,6 +125,8 @@ def _judgement(metrics: Mapping[str, Any], result: Finetuned) -> Callout:
     if not result.kept_step:
         return Callout("warn", "No step lowered the held-out loss: the model is left as it came.")
     difference = metrics["difference"]["mae_s"]
+    if difference["low"] is None:
+        return Callout("info", f"The held-out loss fell; fewer than {LEAST_USERS} users tell nothing of others.")
     if difference["low"] <= 0 <= difference["high"]:
         return Callout("info", "The held-out loss fell; the difference in MAE is within its interval around zero.")
     status, word = ("pass", "fell") if difference["high"] < 0 else ("warn", "rose")

@@ -40,10 +40,10 @@ def cost_figures(board: Leaderboard) -> list[Figure]:
 
 
 def difference_figures(found: Sequence[Comparison]) -> list[Figure]:
-    """Differences in MAE and XAUC with their intervals, a row a model."""
+    """Differences in MAE and XAUC with their intervals, a row a model that has one."""
     figures = []
     for metric in SHOWN:
-        rows = [each for each in found if each.metric == metric]
+        rows = [each for each in found if each.metric == metric and each.low is not None]
         if rows:
             values, lows, highs = ([getattr(each, part) for each in rows] for part in ("value", "low", "high"))
             label = f"{TITLE[metric]} minus that of {rows[0].reference}"

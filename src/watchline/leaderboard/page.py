@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from watchline.evaluation.page import DEFINITIONS
+from watchline.evaluation.page import DEFINITIONS, FEW_USERS
 from watchline.leaderboard.build import Leaderboard
 from watchline.leaderboard.figures import cost_figures, difference_figures
 from watchline.leaderboard.plan import Published
@@ -105,11 +105,14 @@ def _add_comparisons(page: Page, title: str, board: Leaderboard, found: Sequence
         return
     references = {each.metric: each.reference for each in found}
     against = ", ".join(f"`{name}` in {TITLE[metric].removesuffix(' s')}" for metric, name in references.items())
+    num_tested = sum(each.p_value is not None for each in found)
     note = (
         f"Model minus reference ({against}). Rows averaged over the seeds first, then {board.plan.replicates:,} draws "
         "of users, paired; 95 % interval of each difference by itself. Corrected p: Holm over the "
-        f"{len(found)} comparisons here."
+        f"{num_tested} comparisons here."
     )
+    if num_tested < len(found):
+        note += f" {FEW_USERS}"
     page.section(title, comparison_table(found), *difference_figures(found), note=note)
 
 

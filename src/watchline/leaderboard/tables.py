@@ -106,6 +106,8 @@ def comparison_table(found: Sequence[Comparison]) -> Table:
 
 
 def _judged(each: Comparison) -> Verdict:
+    if each.p_value is None:
+        return Verdict("info", "too few users")
     if not each.is_significant:
         return Verdict("info", "not told apart")
     improved = DISTANCE[each.metric](math.copysign(1.0, each.value)) < 0

@@ -112,7 +112,11 @@ def _of_win(win: Win, summary: Summary) -> str:
 def _of_gap(metric: str, winner: str, subject: str, against_best: Sequence[Comparison]) -> str:
     text = f"`{subject}` is not the winner in {_short(metric)}"
     for each in against_best:
-        if (each.model, each.metric) == (subject, metric):
+        if (each.model, each.metric) != (subject, metric):
+            continue
+        if each.p_corrected is None:
+            text += f": {each.value:+.4f} against `{winner}`, too few users for an interval"
+        else:
             signed = f"{each.value:+.4f} against `{winner}`, 95 % interval {each.low:+.4f} to {each.high:+.4f}"
             judged = "significant" if each.is_significant else "not significant"
             text += f": {signed}, corrected p {each.p_corrected:.3g}, {judged}"

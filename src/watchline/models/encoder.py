@@ -23,16 +23,26 @@ class EncoderConfig(Config):
     num_layers: int = Field(default=2, ge=1, description="linear layers, the one onto the memory included")
     numeric_bins: int = Field(default=8, ge=1, description="parts of 0 to 1 that each number is spread over")
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    id_dropout: float = Field(default=0.2, ge=0, lt=1, description="chance that a training row's id reads as unknown")
+    id_dropout: float = Field(
+        default=0.2,
+        ge=0,
+        lt=1,
+        description="chance that a training row's id reads as unknown; not of columns of few codes",
+    )
     number_dropout: float = Field(
-        default=0.2, ge=0, lt=1, description="chance that one of a training row's numbers reads as unknown"
+        default=0.2,
+        ge=0,
+        lt=1,
+        description="chance that one of a training row's numbers is hidden: 0 in every bin, as no number reads where "
+        "there are several bins, nor a null, which reads as the middle of the scale",
     )
     id_cardinality: int = Field(default=100, ge=1, description="a column with more codes than this counts as an id")
 
 
 class FeatureEncoder(nn.Module):
     """Encode rows into memory vectors; in training, ids drop to the unknown code at random, which trains it, and
-    numbers to the middle of their scale."""
+    numbers to 0 in every bin. The unknown code of a column that is no id, and a null among the numbers, are trained by
+    the training rows that have them alone."""
 
     COMPILED = ("forward",)
     offset_F: Tensor

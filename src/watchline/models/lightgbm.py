@@ -158,9 +158,15 @@ def fit(
 ) -> Fit:
     """Fit both boosters, each stopped early on its own validation metric; there is no resume, a fit takes seconds.
 
-    LightGBM bins its rows in memory: unlike the networks' training, this needs room for both tables.
+    LightGBM bins its rows in memory: unlike the networks' training, this needs room for both tables. Raises ValueError
+    where the trees' share of the rows is less than one row.
     """
     train, valid = train.lazy().collect(), valid.lazy().collect()
+    if len(train) * config.bagging_fraction < 1:
+        raise ValueError(
+            f"lightgbm: of {len(train)} training rows no tree would see one (bagging_fraction "
+            f"{config.bagging_fraction:g}); widen window.train_days, or set train.lightgbm.bagging_fraction to 1"
+        )
     encoder = TableEncoder.fit(train, columns, common.columns)
     label, valid_label = train[columns.label].to_numpy(), valid[columns.label].to_numpy()
     data = lightgbm.Dataset(

@@ -6,6 +6,7 @@ COMPARISON/data/{candidate,reference}.parquet, data/slices/eval.parquet, reports
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,7 +161,8 @@ def compare_slices(predictions: Path, titles: Sequence[str], replicates: int, se
             mine_B, other_B = (values[rows] for values in medians)
             interval = paired_bootstrap("mae_s", label[rows], mine_B, other_B, user[rows], replicates, seed)
             mae_s = float(abs(other_B - label[rows]).mean())
-            difference = Difference(interval.value, interval.low, interval.high)
+            ends = (end if math.isfinite(end) else None for end in (interval.low, interval.high))
+            difference = Difference(interval.value, *ends)
             found.append(SliceDifference(part.title, bucket, int(rows.sum()), mae_s, difference))
     return found
 

@@ -182,5 +182,5 @@ def _test(reference: Reference, config: GateConfig) -> Iterator[Check]:
 
 def _span(found: Difference, spec: str, unit: str = "") -> str:
     if found.value is None or found.low is None or found.high is None:
-        return "not defined on these rows"
+        return "no interval: not defined on these rows, or too few users"
     return f"{found.value:{spec}}{unit}, 95 % interval {found.low:{spec}} to {found.high:{spec}}{unit}"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -67,9 +68,13 @@ def main(argv: list[str] | None = None) -> None:
     write_json(paths.report / "metrics.json", result)
     build_page(result, details).write(paths.report / "index.html")
     for name, values in result["models"].items():
-        log(
-            f"{name}: MAE {values['mae_s']:.3f} s, RMSE {values['rmse_s']:.3f} s, XAUC {values['xauc'] or math.nan:.4f}"
-        )
+        log(summary_line(name, values))
+
+
+def summary_line(name: str, values: Mapping[str, Any]) -> str:
+    """A model's main metrics in a line; nan for an XAUC that is not defined."""
+    xauc = math.nan if values["xauc"] is None else values["xauc"]
+    return f"{name}: MAE {values['mae_s']:.3f} s, RMSE {values['rmse_s']:.3f} s, XAUC {xauc:.4f}"
 
 
 def model_names(listed: Sequence[str], models_dir: Path) -> list[str]:

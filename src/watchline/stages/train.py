@@ -10,6 +10,7 @@ batch; under a torchrun of one's own (several machines, which then share `--runs
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import sys
@@ -140,13 +141,15 @@ def run_name(
 
 
 def validation_metrics(model: WatchTimeModel, valid: pl.DataFrame, label: str) -> dict[str, Any]:
-    """MAE, RMSE and XAUC on labelled rows, each of the statistic that fits it; of a distribution its 80 % interval."""
+    """MAE, RMSE and XAUC on labelled rows, each of the statistic that fits it; of a distribution its 80 % interval.
+
+    None for a metric that is not defined on these rows.
+    """
     ends = INTERVAL_ENDS if isinstance(model, DistributionModel) else ()
     predicted = model.predict(valid, (*STATISTIC_OF_METRIC.values(), *ends))
     truth = valid[label].to_numpy()
-    found: dict[str, Any] = {
-        name: metric(truth, predicted[STATISTIC_OF_METRIC[name]]) for name, metric in METRICS.items()
-    }
+    measured = {name: metric(truth, predicted[STATISTIC_OF_METRIC[name]]) for name, metric in METRICS.items()}
+    found: dict[str, Any] = {name: value if math.isfinite(value) else None for name, value in measured.items()}
     if isinstance(model, DistributionModel):
         pit = pit_coverage(*model.cumulative(valid), INTERVAL_MASS)
         found["interval_80"] = {**interval_metrics(truth, *(predicted[end] for end in ends)), "coverage_pit": pit}

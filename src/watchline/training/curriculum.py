@@ -30,7 +30,9 @@ class CurriculumConfig(Config):
     )
     sharpness: float = Field(default=8.0, gt=0, description="of the bend in exponential and inverse_sigmoid")
     first_pass_gradient: bool = Field(
-        default=False, description="whether the mixture passes gradients to what it mixes"
+        default=False,
+        description="whether gradients flow through the first pass, whose prediction is mixed in; to the embeddings "
+        "that are mixed they do anyhow",
     )
 
 

@@ -49,7 +49,12 @@ class LoopConfig(Config):
     lr: float = Field(default=2e-3, gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(default=0.01, ge=0)
     warmup_share: float = Field(default=0.05, ge=0, lt=1, description="share of all steps with a rising rate")
-    final_lr_share: float = Field(default=0.25, ge=0, le=1, description="rate at the last step, as a share of `lr`")
+    final_lr_share: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="share of `lr` that the rate falls towards, and would have one step past the last",
+    )
     average_decay: float | None = Field(
         default=8.0, ge=0, description="eta of the polynomial-decay average of weights that is kept; null: the weights"
     )
@@ -80,7 +85,10 @@ class Progress:
 
 
 def learning_rate(step: int, total_steps: int, config: LoopConfig) -> float:
-    """Rate at `step` (from 0): linear warm-up, its first step above 0, then half a cosine down to the final share."""
+    """Rate at `step` (from 0): linear warm-up, its first step above 0, then half a cosine towards the final share.
+
+    That share is the rate at `total_steps`, one past the last step.
+    """
     warmup = round(config.warmup_share * total_steps)
     if step < warmup:
         return config.lr * (step + 1) / warmup
@@ -201,7 +209,8 @@ class Loop:
             "valid_mae_s": mae(label, median),
             "valid_xauc": xauc(label, score),
         }
-        progress.curves.append(row)
+        # A metric that is not defined on these rows (XAUC where all labels are equal) has no point.
+        progress.curves.append({name: value for name, value in row.items() if math.isfinite(value)})
         if row[self.config.stop_on] < progress.best:
             progress.best_step, progress.best = progress.step, row[self.config.stop_on]
             self.best = {name: tensor.detach().clone() for name, tensor in self.module.state_dict().items()}

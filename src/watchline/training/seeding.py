@@ -19,5 +19,8 @@ def seed_everything(seed: int, num_threads: int) -> None:
 
 
 def derived_seed(*parts: int) -> int:
-    """A seed for one purpose (seed, epoch, ...), independent of the seeds of all others."""
+    """A seed for one purpose (seed, epoch, ...), independent of those of all other parts that are equally many.
+
+    Zeros at the end do not count: (1, 2) and (1, 2, 0) give the same seed.
+    """
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -65,3 +65,13 @@ def test_the_page_says_what_came_of_it(kept_step: int, gain_s: float, words: str
     assert "2 x 4 slices x 8 = 64 at most" in text
     for heading in ("Curves", "Updates of the weights", "Singular spectrum", "Norm of the update"):
         assert heading in text
+
+
+def test_of_few_users_the_difference_has_no_interval(tmp_path: Path) -> None:
+    held_out = HeldOut(LABEL_S, np.arange(400) % 3, 1600, "2024-03-11 20:00:00 UTC")
+    run = result(10, gain_s=1.5)
+    metrics = finetune_metrics("lora", run, held_out, seed=1)
+    assert metrics["difference"]["mae_s"] == {"value": pytest.approx(-1.5), "low": None, "high": None}
+    path = tmp_path / "finetune" / "index.html"
+    finetune_page(metrics, run, held_out, {"method": "lora", "rank": 8, "num_slices": 1}).write(path)
+    assert "fewer than 20 users" in path.read_text()

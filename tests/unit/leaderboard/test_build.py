@@ -120,6 +120,22 @@ def test_an_unknown_key_of_the_plan_is_named(folder):
         build(folder, folder)
 
 
+def test_few_users_give_a_page_that_tells_no_method_apart_and_says_why(tmp_path):
+    folder = write_runs(tmp_path, MODELS, num_users=5)
+    main(["--runs", str(folder), "--timings", str(folder), "--report", str(tmp_path / "report")])
+    result = read_json(tmp_path / "report/metrics.json")
+    compared = result["against_baseline"] + result["against_best"]
+    assert {each["p_corrected"] for each in compared} == {each["low"] for each in compared} == {None}
+    assert not any(each["significant"] for each in compared)
+    assert "too few users for an interval" in " ".join(result["verdict"])
+    html = (tmp_path / "report/index.html").read_text()
+    assert "No interval: fewer than 20 users" in html and "Holm over the 0 comparisons" in html
+    evaluated = read_json(folder / "seed1/reports/evaluate/metrics.json")
+    ends = [interval for of_model in evaluated["intervals"].values() for interval in of_model.values()]
+    ends += [found for of_model in evaluated["differences"].values() for found in of_model.values()]
+    assert {interval["low"] for interval in ends} == {interval["high"] for interval in ends} == {None}
+
+
 def test_csv_and_json_hold_the_measured_numbers_and_equal_runs_give_equal_bytes(folder, tmp_path, capsys):
     for out in ("first", "second"):
         main(["--runs", str(folder), "--timings", str(folder), "--report", str(tmp_path / out)])

@@ -41,6 +41,7 @@ def test_p_value_counts_the_rarer_side_and_never_reaches_zero():
     assert p_value(np.full(99, 1.0)) == pytest.approx(0.02)
     assert p_value(np.r_[np.full(95, 1.0), np.full(4, -1.0)]) == pytest.approx(0.1)
     assert p_value(np.zeros(50)) == 1.0
+    assert p_value(np.r_[np.full(95, 1.0), np.full(4, np.nan)]) == pytest.approx(0.1)
 
 
 def test_p_values_of_equal_models_are_about_uniform():
@@ -60,12 +61,63 @@ def test_p_values_of_equal_models_are_about_uniform():
 def test_correction_is_over_all_comparisons_of_the_list():
     base = np.linspace(-1, 1, 399)
     draws = {
-        ("a", "mae_s"): Replicates(0.0, base * 0),
-        ("b", "mae_s"): Replicates(1.0, base + 0.99),
-        ("c", "mae_s"): Replicates(0.1, base),
+        ("a", "mae_s"): Replicates(0.0, base * 0, 100),
+        ("b", "mae_s"): Replicates(1.0, base + 0.99, 100),
+        ("c", "mae_s"): Replicates(0.1, base, 100),
     }
     found = {each.model: each for each in compare(draws, {"mae_s": "a"})}
     assert set(found) == {"b", "c"}
     b: Comparison = found["b"]
     assert b.p_corrected == pytest.approx(2 * b.p_value) and b.value == 1.0
     assert found["c"].p_corrected == 1.0 and not found["c"].is_significant
+
+
+def pair_of_models(user: np.ndarray, metric: str) -> list[Comparison]:
+    """A model that knows the label against one that has it backwards."""
+    label = np.random.default_rng(2).exponential(20, len(user))
+    asked = {(name, metric): (metric, [sign * label]) for name, sign in (("good", 1), ("bad", -1))}
+    return compare(bootstrap_of_seeds(label, asked, user, 1000, 1), {metric: "bad"})
+
+
+@pytest.mark.parametrize("metric", ["mae_s", "rmse_s", "xauc", "gauc"])
+@pytest.mark.parametrize("num_users", [1, 2, metrics.LEAST_USERS - 1])
+def test_of_too_few_users_nothing_is_significant_and_there_is_no_interval(num_users, metric):
+    (found,) = pair_of_models(np.arange(200) % num_users, metric)
+    assert (found.low, found.high, found.p_value, found.p_corrected) == (None, None, None, None)
+    assert not found.is_significant and found.value != 0
+
+
+def test_the_least_number_of_users_is_enough():
+    (found,) = pair_of_models(np.arange(200) % metrics.LEAST_USERS, "xauc")
+    assert found.is_significant and found.low <= found.value <= found.high
+
+
+def test_users_without_a_pair_do_not_count_for_gauc():
+    """Of 300 users 3 have two exposures: a draw without them has no GAUC, and is on no side of 0."""
+    (found,) = pair_of_models(np.r_[np.arange(300), 0, 1, 2], "gauc")
+    assert found.value == 1 and found.low is None and not found.is_significant
+
+
+def test_comparisons_of_too_few_users_are_not_corrected_for():
+    base = np.linspace(-0.01, 1, 399)
+    draws = {
+        ("a", "mae_s"): Replicates(0.0, base * 0, 100),
+        ("b", "mae_s"): Replicates(1.0, base, 100),
+        ("a", "gauc"): Replicates(0.0, base * 0, 3),
+        ("b", "gauc"): Replicates(1.0, base, 3),
+    }
+    found = {each.metric: each for each in compare(draws, dict.fromkeys(("mae_s", "gauc"), "a"))}
+    assert found["mae_s"].p_corrected == found["mae_s"].p_value and found["gauc"].p_corrected is None
+
+
+@pytest.mark.parametrize("num_models", [2, 11])
+def test_it_takes_forty_draws_a_comparison(num_models):
+    def board(num_draws):
+        base = np.linspace(1, 2, num_draws)
+        draws = {(f"m{number}", "mae_s"): Replicates(number, number * base, 100) for number in range(num_models)}
+        return compare(draws, {"mae_s": "m0"})
+
+    least = 40 * (num_models - 1)
+    assert all(each.is_significant for each in board(least))
+    with pytest.raises(ValueError, match=f"replicates: {least - 1} draws leave no corrected p"):
+        board(least - 1)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+from watchline.data.encoding import EncodedTable
+from watchline.models.cread import CREADConfig, CREADHead, gamma
+from watchline.models.heads import Rows
 from watchline.models.heads.buckets import Buckets, fit_buckets
+from watchline.models.ordinal import OrdinalConfig, OrdinalHead
+from watchline.models.tpm import TPMConfig, TPMHead
 
 RNG = np.random.default_rng(0)
 LABEL = np.where(RNG.random(5000) < 0.2, 0.0, RNG.exponential(20.0, 5000))
 LABEL[RNG.random(5000) < 0.1] = 15.0
 LEVELS = np.linspace(0.0, 1.0, 34)[1:-1].tolist()
+NO_ENCODER: Any = None  # these heads look at labels alone
+HEADS: list[Any] = [(OrdinalHead, OrdinalConfig()), (TPMHead, TPMConfig()), (CREADHead, CREADConfig())]
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +66,31 @@ def test_equal_labels_are_one_atom_whatever_the_probabilities(label):
     law = buckets.distribution(torch.full((2, len(buckets) - 1), 0.3, dtype=torch.float64))
     assert law.quantile([0.1, 0.9]).unique().tolist() == [label[0]]
     assert buckets.bucket(torch.from_numpy(label)).unique().tolist() == [0]
+
+
+@pytest.mark.parametrize(("head", "config"), HEADS, ids=["ordinal", "tpm", "cread"])
+@pytest.mark.parametrize("mean_s", [1.0, 3.0, 40.0])
+def test_labels_in_whole_seconds_leave_no_bucket_empty_and_no_knot_falls(head, config, mean_s):
+    generator = np.random.default_rng(7)
+    label = generator.poisson(mean_s, 2000).astype(np.float64)
+    table = EncodedTable(np.zeros((2000, 0), np.int32), np.zeros((2000, 0), np.float32), label)
+    prepared = head.prepare(config, table, NO_ENCODER)
+    assert (np.diff(prepared["knot_M"]) >= 0).all()
+    fitted = Buckets(prepared)
+    assert fitted.bucket(torch.from_numpy(label)).unique().tolist() == list(range(len(fitted)))
+
+    torch.manual_seed(0)
+    memory = 4 * torch.randn(2000, 8)
+    with torch.no_grad():
+        law = head(config, 8, prepared).law(Rows(memory, memory))
+    assert (law.quantile([0.05, 0.1, 0.5, 0.9, 0.95]).diff(dim=0) >= 0).all()
+    below, upto = law.cumulative(torch.from_numpy(label))
+    assert (below <= upto).all()
+
+
+@pytest.mark.parametrize("levels", [LEVELS, gamma(np.arange(1, 40) / 40, 2.0).tolist()], ids=["even", "cread"])
+def test_thresholds_of_continuous_labels_are_the_quantiles_and_a_point_below_each_atom(levels):
+    at, times = np.unique(np.quantile(LABEL, levels, method="inverted_cdf"), return_counts=True)
+    expected = np.union1d(at, np.nextafter(at[times > 1], -np.inf))
+    expected = expected[(expected >= LABEL.min()) & (expected < LABEL.max())]
+    assert fit_buckets(LABEL, levels)["threshold_K"].tolist() == expected.tolist()

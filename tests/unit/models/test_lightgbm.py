@@ -65,6 +65,12 @@ def test_fitting_twice_gives_the_same_files(fitted, tmp_path):
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
 
 
+def test_too_few_rows_for_a_trees_share_are_an_error_that_says_what_to_set():
+    with pytest.raises(ValueError, match=r"of 1 training rows .* window.train_days, or set .*bagging_fraction to 1"):
+        fit(train=TRAIN[:1])
+    assert fit(CONFIG.model_copy(update={"bagging_fraction": 1.0}), TRAIN[:1]).model
+
+
 def test_the_last_curve_rows_hold_the_measured_model(fitted):
     best = min(row["valid_mae_s"] for row in fitted.curves if "valid_mae_s" in row)
     assert best == pytest.approx(mae(LABEL, fitted.model.predict(VALID, ["median"])["median"]), rel=1e-2)

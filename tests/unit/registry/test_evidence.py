@@ -92,6 +92,16 @@ def test_slices_are_paired_differences_of_the_rows_in_them(line):
     assert part.difference.low < part.difference.value < part.difference.high < 0
 
 
+def test_a_slice_of_few_users_has_no_interval(line):
+    folder = line / "runs/promote/data"
+    for name in ("candidate", "reference"):
+        frame = read_parquet(folder / f"{name}.parquet").with_columns(pl.lit(1).alias("user_id"))
+        write_parquet(frame, folder / f"{name}.parquet")
+    for part in compare_slices(folder, TITLES, 200, seed=1):
+        assert part.difference.value is not None
+        assert (part.difference.low, part.difference.high) == (None, None)
+
+
 def test_predictions_of_other_rows_are_refused(line):
     path = line / "runs/promote/data/reference.parquet"
     write_parquet(read_parquet(path).with_columns(pl.col("exposure_id") + 1), path)

@@ -25,8 +25,8 @@ def fit_buckets(label_N: np.ndarray, levels: Sequence[float]) -> Prepared:
     """Thresholds at the quantiles of labels (N,) of the given levels, and the training labels' shape in between.
 
     A bucket holds labels above its threshold up to the next one. A value that is the quantile of two levels or more is
-    an atom: a threshold just below it sets it apart. Every bucket has training labels, but for the last one where all
-    labels are equal.
+    an atom: a threshold just below it sets it apart, where labels lie between it and the threshold before. Every bucket
+    has training labels, but for the last one where all labels are equal.
     """
     ordered = np.sort(label_N)
     at, times = np.unique(np.quantile(ordered, levels, method="inverted_cdf"), return_counts=True)
@@ -35,7 +35,10 @@ def fit_buckets(label_N: np.ndarray, levels: Sequence[float]) -> Prepared:
     threshold_K = threshold_K[(threshold_K >= ordered[0]) & (threshold_K < ordered[-1])]
     if not len(threshold_K):
         threshold_K = ordered[-1:]  # all labels are equal, or all levels at an end: one that no label exceeds
-    ends = [0, *np.searchsorted(ordered, threshold_K, side="right"), len(ordered)]
+    # In whole units (1, just below 2, 2) nothing lies between some: a bucket without labels would have no shape.
+    upto_K, first_K = np.unique(np.searchsorted(ordered, threshold_K, side="right"), return_index=True)
+    threshold_K = threshold_K[first_K]
+    ends = [0, *upto_K, len(ordered)]
     buckets = [ordered[i:j] if i < j else threshold_K[-1:] for i, j in pairwise(ends)]
     values = [_shape(members) for members in buckets]
     return {

@@ -120,6 +120,14 @@ def test_a_full_mixup_equals_the_reference_two_passes(first_pass_gradient):
     assert same == first_pass_gradient
 
 
+def test_without_the_first_passs_gradient_the_mixed_embeddings_have_theirs():
+    """No input but the first is a true token, so the others are reached through the mixture alone."""
+    curriculum = CurriculumConfig(kind="mixup", start=0.0, end=0.0, first_pass_gradient=False)
+    network = small_network(small_config(curriculum=curriculum)).train()
+    loss_of(network).backward()
+    assert (network.decoder.embedding.weight.grad[:-1].abs().sum(dim=1) > 0).all()
+
+
 def test_the_generator_alone_decides_what_a_curriculum_replaces():
     curriculum = CurriculumConfig(kind="mixup", start=0.5, end=0.5)
     network = small_network(small_config(curriculum=curriculum)).train()
