@@ -141,6 +141,24 @@ def test_any_amount_of_an_exposure_can_be_the_label(tables, tmp_path):
     assert after["watch_time_s"].equals(before["watch_time_s"])
 
 
+@pytest.mark.parametrize("every", [1, 4])
+def test_exposures_without_a_surface_go_through_and_are_served_as_trained(tables, tmp_path, every):
+    bare = tmp_path / "validate"
+    shutil.copytree(tables, bare)
+    gone = pl.int_range(pl.len()) % every == 0
+    for path in bare.glob("exposures/*/*.parquet"):
+        rows = pl.read_parquet(path)
+        # Ids below zero are ids too: none of them may be taken for what stands in for no surface.
+        surface = pl.when(~gone).then(pl.col("surface") - 1).alias("surface")
+        rows.with_columns(surface).write_parquet(path)
+    out = run(tmp_path, bare)
+    table = read_days(out / "table", days_on_disk(out / "table"))
+    assert table.filter(pl.col("surface").is_null())["user_surface_exposures_3d"].null_count() >= len(table) / every - 9
+    assert (table["user_surface_exposures_3d"].null_count() == len(table)) == (every == 1)
+    parity = json.loads((tmp_path / "reports/features/metrics.json").read_text())["online_parity"]
+    assert parity["equal_share"] == 1.0 and parity["rows"] == 40
+
+
 @pytest.mark.parametrize(
     ("label", "message"),
     [

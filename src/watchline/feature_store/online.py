@@ -13,8 +13,9 @@ from feast import FeatureStore
 from watchline.feature_store.join import join, request_rows, service_features, utc_offset_hours
 from watchline.feature_store.repository import open_store
 
-# Stand for "no author" and "no topic" in an online request, whose keys cannot be null: no entity has them.
-_NO_KEY = {"author_id": -1, "topic": ""}
+# Stand for a missing key in an online request, whose keys cannot be null: no entity has them.
+_NO_ID = -(2**63)
+_NO_KEY = {"author_id": _NO_ID, "topic": "", "surface": _NO_ID}
 
 
 @dataclass(frozen=True)
