@@ -159,6 +159,14 @@ def test_exposures_without_a_surface_go_through_and_are_served_as_trained(tables
     assert parity["equal_share"] == 1.0 and parity["rows"] == 40
 
 
+def test_a_sample_of_no_requests_compares_nothing_and_says_so(tables, tmp_path):
+    run(tmp_path, tables, PARAMS | {"online_sample": 0})
+    parity = json.loads((tmp_path / "reports/features/metrics.json").read_text())["online_parity"]
+    assert parity["rows"] == parity["values"] == 0 and not parity["differing"]
+    page = (tmp_path / "reports/features/index.html").read_text()
+    assert "nothing was compared online" in page and "serves what training saw" not in page
+
+
 @pytest.mark.parametrize(
     ("label", "message"),
     [

@@ -56,7 +56,12 @@ def read(store: FeatureStore, requests: pl.DataFrame, offset_hours: float) -> pl
 
 
 def compare(store: FeatureStore, exposures: pl.DataFrame, moment: datetime, offset_hours: float) -> Parity:
-    """Ask both stores for the exposures' keys as if requested at `moment`, for which the online store was filled."""
+    """Ask both stores for the exposures' keys as if requested at `moment`, for which the online store was filled.
+
+    No exposures are no values: neither store is asked.
+    """
+    if exposures.is_empty():
+        return Parity(0, 0, 0, {})
     requests = exposures.select("user_id", "video_id", "surface", pl.lit(moment).alias("exposed_at"))
     offline, online = join(store, requests, offset_hours), read(store, requests, offset_hours)
     features = [name for name in offline.columns if name not in requests.columns]

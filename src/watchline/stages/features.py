@@ -161,7 +161,7 @@ def build_page(built: Built, config: FeaturesConfig, window: Window) -> Page:
             "categorical features": len(built.columns.categorical),
             "numeric features": len(built.columns.numeric),
             "newest day": built.days[-1].isoformat(),
-            "equal online": parity.share,
+            "equal online": parity.share if parity.values else None,
         },
         {"equal online": ".2%"},
     )
@@ -203,6 +203,8 @@ def _percent(columns: list[str]) -> dict[str, str]:
 
 
 def _verdict(parity: Parity) -> Verdict:
+    if not parity.values:
+        return Verdict("pass", "rows out equal rows in; nothing was compared online (features.online_sample is 0)")
     if parity.share == 1.0:
         return Verdict("pass", "rows out equal rows in; the online store serves what training saw")
     return Verdict("warn", f"{parity.share:.2%} of online values equal the offline ones")
@@ -213,6 +215,8 @@ def _source_names(built: Built) -> list[str]:
 
 
 def _differences(parity: Parity) -> str:
+    if not parity.values:
+        return "No value was compared: features.online_sample is 0."
     if not parity.differing:
         return "Every compared value is equal, bit for bit, in the offline join and in the online store."
     worst = sorted(parity.differing.items(), key=lambda item: (-item[1], item[0]))[:10]
