@@ -159,6 +159,17 @@ def test_exposures_without_a_surface_go_through_and_are_served_as_trained(tables
     assert parity["equal_share"] == 1.0 and parity["rows"] == 40
 
 
+def test_the_requests_compared_reach_from_the_first_day_to_the_last(tables, tmp_path, monkeypatch):
+    from watchline.feature_store import online
+
+    asked = []
+    monkeypatch.setattr(online, "compare", lambda store, rows, *_: asked.append(rows) or online.Parity(0, 0, 0, {}))
+    exposures = read_exposures(tables).select("user_id", "video_id", "surface")
+    run(tmp_path, tables, PARAMS | {"online_sample": len(exposures) // 2 + 1})
+    assert len(asked[0]) == len(exposures) // 2 + 1
+    assert asked[0].row(0) == exposures.row(0) and asked[0].row(-1) == exposures.row(-1)
+
+
 def test_a_sample_of_no_requests_compares_nothing_and_says_so(tables, tmp_path):
     run(tmp_path, tables, PARAMS | {"online_sample": 0})
     parity = json.loads((tmp_path / "reports/features/metrics.json").read_text())["online_parity"]

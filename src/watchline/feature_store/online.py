@@ -73,10 +73,5 @@ def compare(store: FeatureStore, exposures: pl.DataFrame, moment: datetime, offs
     return Parity(len(requests), values, values - sum(differing.values()), {k: n for k, n in differing.items() if n})
 
 
-def evenly(exposures: pl.DataFrame, rows: int) -> pl.DataFrame:
-    """About `rows` exposures spread evenly over the table, the same ones each time."""
-    return exposures.gather_every(max(1, len(exposures) // rows)).head(rows) if rows else exposures.clear()
-
-
 def _columns(frame: pl.DataFrame) -> dict[str, Any]:
     return frame.to_dict(as_series=False)
