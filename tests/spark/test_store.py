@@ -6,9 +6,10 @@ import pytest
 
 from tests.helpers.clean import read_exposures, snapshot_days, write_clean, write_store
 from watchline.data.screening import Source
+from watchline.data.spacing import evenly_spaced
 from watchline.feature_store.join import historical_features
 from watchline.feature_store.materialise import materialise
-from watchline.feature_store.online import compare, evenly
+from watchline.feature_store.online import compare
 from watchline.feature_store.repository import open_store
 from watchline.feature_store.snapshots import start_of_day
 
@@ -42,7 +43,7 @@ def test_the_online_store_is_filled_from_spark(spark, tables, store_dirs):
     repo, features = store_dirs
     offset = Source.read(tables / "source.json").utc_offset_hours
     moment = start_of_day(snapshot_days(tables)[-1], offset)
-    sample = evenly(read_exposures(tables), 30)
+    sample = evenly_spaced(read_exposures(tables), 30)
     with open_store(repo, features) as store:
         expected = {name: view.rows for name, view in materialise(store, moment).items()}
     with open_store(repo / "feature_store.spark.yaml", features) as store:

@@ -89,6 +89,18 @@ def test_a_log_without_a_law_is_answered_by_a_reward_model_that_the_page_calls_o
     assert "not from users" in (folder / "reports/abtest/index.html").read_text()
 
 
+def test_a_log_without_surfaces_is_tested_and_swept(folder):
+    shutil.rmtree(folder / "data/ingest/law")
+    for path in (folder / "data/features/table").glob("*/*.parquet"):
+        write_parquet(pl.read_parquet(path).with_columns(surface=pl.lit(None, pl.Int64)), path)
+    fit_trees(folder / "data/features", folder / "models/lightgbm", num_rounds=20)
+    result = run(folder)
+    models = {model["model"]: model for model in result["sweep"]["models"]}
+    assert result["environment"] == "model" and models["by surface"]["mae_s"] > 0
+    # One prediction for all: no order.
+    assert models["by surface"]["xauc"] == pytest.approx(0.5)
+
+
 def test_a_model_against_itself_has_no_true_lift(folder):
     result = run(folder, treatment="lightgbm")
     assert result["true_lift"] == 0.0

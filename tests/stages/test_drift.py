@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import date
@@ -104,6 +105,30 @@ def test_the_planted_shift_is_the_strongest_drift(metrics, columns):
     assert columns["duration_s"]["drifted"]
     assert metrics["drifted_columns"] == sum(column["drifted"] for column in columns.values())
     assert metrics["share_drifted"] == pytest.approx(metrics["drifted_columns"] / len(columns))
+
+
+def test_the_page_and_the_verdict_name_the_target_by_its_label(ran, metrics, tmp_path, monkeypatch):
+    make_inputs(tmp_path)
+    for path in [*tmp_path.glob("features/table/*/*.parquet"), *tmp_path.glob("evaluate/**/*.parquet")]:
+        write_parquet(read_parquet(path).rename({"watch_time_s": "comment_stay_s"}), path)
+    schema = tmp_path / "features/schema.json"
+    schema.write_text(schema.read_text().replace('"watch_time_s"', '"comment_stay_s"'))
+    monkeypatch.chdir(tmp_path)
+    stage.main(arguments())
+    named = {
+        "watch time": (metrics, (ran / "index.html").read_text()),
+        "comment stay": (
+            json.loads((tmp_path / "reports/drift/metrics.json").read_text()),
+            (tmp_path / "reports/drift/index.html").read_text(),
+        ),
+    }
+    for label, (values, page) in named.items():
+        assert re.search(rf"; {label} (drifted too|did not)\.$", values["verdict"]["text"])
+        for said in (f"{label.capitalize()}, distance", f"{label.capitalize()} by day", f"Distance of {label} between"):
+            assert said in page
+    texts = named["comment stay"][0]["verdict"]["text"], named["comment stay"][1]
+    # The lift is one of watch time, whatever the models predict.
+    assert not any("watch time" in text.lower().replace("lift of expected watch time", "") for text in texts)
 
 
 def test_the_judgement_is_that_of_method_and_threshold(metrics):

@@ -141,6 +141,43 @@ def test_any_amount_of_an_exposure_can_be_the_label(tables, tmp_path):
     assert after["watch_time_s"].equals(before["watch_time_s"])
 
 
+@pytest.mark.parametrize("every", [1, 4])
+def test_exposures_without_a_surface_go_through_and_are_served_as_trained(tables, tmp_path, every):
+    bare = tmp_path / "validate"
+    shutil.copytree(tables, bare)
+    gone = pl.int_range(pl.len()) % every == 0
+    for path in bare.glob("exposures/*/*.parquet"):
+        rows = pl.read_parquet(path)
+        # Ids below zero are ids too: none of them may be taken for what stands in for no surface.
+        surface = pl.when(~gone).then(pl.col("surface") - 1).alias("surface")
+        rows.with_columns(surface).write_parquet(path)
+    out = run(tmp_path, bare)
+    table = read_days(out / "table", days_on_disk(out / "table"))
+    assert table.filter(pl.col("surface").is_null())["user_surface_exposures_3d"].null_count() >= len(table) / every - 9
+    assert (table["user_surface_exposures_3d"].null_count() == len(table)) == (every == 1)
+    parity = json.loads((tmp_path / "reports/features/metrics.json").read_text())["online_parity"]
+    assert parity["equal_share"] == 1.0 and parity["rows"] == 40
+
+
+def test_the_requests_compared_reach_from_the_first_day_to_the_last(tables, tmp_path, monkeypatch):
+    from watchline.feature_store import online
+
+    asked = []
+    monkeypatch.setattr(online, "compare", lambda store, rows, *_: asked.append(rows) or online.Parity(0, 0, 0, {}))
+    exposures = read_exposures(tables).select("user_id", "video_id", "surface")
+    run(tmp_path, tables, PARAMS | {"online_sample": len(exposures) // 2 + 1})
+    assert len(asked[0]) == len(exposures) // 2 + 1
+    assert asked[0].row(0) == exposures.row(0) and asked[0].row(-1) == exposures.row(-1)
+
+
+def test_a_sample_of_no_requests_compares_nothing_and_says_so(tables, tmp_path):
+    run(tmp_path, tables, PARAMS | {"online_sample": 0})
+    parity = json.loads((tmp_path / "reports/features/metrics.json").read_text())["online_parity"]
+    assert parity["rows"] == parity["values"] == 0 and not parity["differing"]
+    page = (tmp_path / "reports/features/index.html").read_text()
+    assert "nothing was compared online" in page and "serves what training saw" not in page
+
+
 @pytest.mark.parametrize(
     ("label", "message"),
     [

@@ -12,10 +12,11 @@ from tests.helpers.clean import ROOT, read_exposures, screen, snapshot_days, wri
 from watchline.config import parse
 from watchline.data.sources import kuairand
 from watchline.data.sources.writing import write_source
+from watchline.data.spacing import evenly_spaced
 from watchline.data.splits import Window
 from watchline.feature_store.join import historical_features
 from watchline.feature_store.materialise import materialise
-from watchline.feature_store.online import compare, evenly
+from watchline.feature_store.online import compare
 from watchline.feature_store.repository import open_store
 from watchline.feature_store.snapshots import start_of_day
 
@@ -44,7 +45,7 @@ def store_dirs(tables, tmp_path_factory) -> tuple[Path, Path]:
 def test_polars_and_duckdb_give_the_same_features(tables, store_dirs, tmp_path):
     repo, features = store_dirs
     asked = ["exposure_id", "user_id", "video_id", "surface", "exposed_at"]
-    exposures = evenly(read_exposures(tables).select(asked), 20_000)
+    exposures = evenly_spaced(read_exposures(tables).select(asked), 20_000)
     ours = historical_features(repo, features, exposures)
     on_duckdb = shutil.copytree(repo, tmp_path / "features")
     config = on_duckdb / "feature_store.yaml"
@@ -61,7 +62,7 @@ def test_after_a_new_day_10_000_online_rows_equal_the_offline_ones(tables, store
         materialise(store, moment - timedelta(days=1))
         filled = materialise(store, moment)
         again = materialise(store, moment)
-        parity = compare(store, evenly(read_exposures(tables), 10_000), moment, OFFSET_H)
+        parity = compare(store, evenly_spaced(read_exposures(tables), 10_000), moment, OFFSET_H)
     snapshots = {
         path.parent.name: path for path in (store_dirs[1] / "sources").glob(f"*/{snapshot_days(tables)[-1]}.parquet")
     }

@@ -1,6 +1,7 @@
 """Sources other than KuaiRand through ingest and validate: what a defective table costs, and where its rows end."""
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +11,7 @@ import yaml
 from pipelines.params import compose_params
 from tests.helpers.kuairec_files import write_kuairec
 from tests.helpers.two_stages import ingest_and_validate
-from watchline.stages import validate
+from watchline.stages import features, validate
 
 ROOT = Path(__file__).resolve().parents[2]
 WINDOW = {"end": "2020-07-08", "eval_days": 1, "finetune_days": 0, "valid_days": 1, "train_days": 2}
@@ -37,6 +38,16 @@ def test_a_sound_big_matrix_passes(raw):
     assert values["verdict"]["status"] == "pass"
     lines = len((raw / "big_matrix.csv").read_text().splitlines()) - 1
     assert values["rows"]["exposures"]["in"] == lines
+
+
+def test_a_log_without_surfaces_gets_its_features(raw):
+    run("ingest=kuairec")
+    shutil.copytree(ROOT / "features", "features", ignore=shutil.ignore_patterns("__pycache__"))
+    arguments = {"tables": "data/validate", "repo": "features", "out": "data/features", "report": "reports/features"}
+    features.main([word for name, path in arguments.items() for word in (f"--{name}", path)])
+    values = json.loads(Path("reports/features/metrics.json").read_text())
+    assert {entry["feature"]: entry["share"] for entry in values["null_shares"]}["surface"] == 1.0
+    assert values["online_parity"]["equal_share"] == 1.0 and values["online_parity"]["rows"] > 0
 
 
 def test_a_user_table_that_lacks_a_tenth_of_its_users_stops_the_line_with_the_rule(raw):

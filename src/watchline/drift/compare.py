@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import polars as pl
 from pydantic import Field, model_validator
 
@@ -82,13 +81,6 @@ class ColumnDrift:
     def strength(self) -> float:
         """The distance as a multiple of its threshold, to compare columns of different methods."""
         return self.value / self.threshold
-
-
-def evenly_spaced(frame: pl.DataFrame, max_rows: int) -> pl.DataFrame:
-    """At most `max_rows` rows at equal steps: the same rows every time, and every hour in its share."""
-    if len(frame) <= max_rows:
-        return frame
-    return frame[np.linspace(0, len(frame) - 1, max_rows).round().astype(np.int64)]
 
 
 def plan_columns(reference: pl.DataFrame, current: pl.DataFrame, columns: Columns, config: DriftConfig) -> Plan:

@@ -42,11 +42,16 @@ class Findings:
         """Share of the compared feature columns that drifted."""
         return self.num_drifted / len(self.features)
 
+    @property
+    def label(self) -> str:
+        """The target in words: `watch time` of the column watch_time_s."""
+        return self.target.name.removesuffix("_s").replace("_", " ")
+
     def judge(self, config: DriftConfig) -> tuple[str, str]:
         """Status (pass, warn, fail) and sentence of the verdict, by the share of drifted columns and the target."""
         share = self.share_drifted
         status = "fail" if share >= config.fail_share else "warn" if share >= config.warn_share else "pass"
         if self.target.drifted and status == "pass":
             status = "warn"
-        target = "watch time drifted too" if self.target.drifted else "watch time did not"
+        target = f"{self.label} drifted too" if self.target.drifted else f"{self.label} did not"
         return status, f"{self.num_drifted} of {len(self.features)} feature columns drifted ({share:.0%}); {target}."

@@ -32,16 +32,16 @@ def build_page(
     findings: Findings, samples: dict[str, pl.DataFrame], online: dict[str, Any], config: DriftConfig, window: Window
 ) -> Page:
     """Verdict, offline beside online, features, distributions, target, predictions, ids, methods."""
+    distance = f"{findings.label.capitalize()}, distance"
     lead = f"Eval rows ({window.described['eval']}) against training rows ({window.described['train']})."
     page = Page("drift", "Drift", lead, Verdict(*findings.judge(config)))
     page.key_figures(
         {
             "Columns drifted": findings.share_drifted,
-            "Watch time, distance": findings.target.value,
+            distance: findings.target.value,
             **{f"Unseen {name}": share for name, share in list(findings.unseen.items())[:3]},
         },
-        {"Columns drifted": ".0%", "Watch time, distance": ".3f"}
-        | {f"Unseen {name}": ".1%" for name in findings.unseen},
+        {"Columns drifted": ".0%", distance: ".3f"} | {f"Unseen {name}": ".1%" for name in findings.unseen},
     )
     add_quality(page, findings, online)
     page.section(
@@ -163,21 +163,22 @@ def _edges(values: np.ndarray) -> tuple[np.ndarray, bool]:
 def add_target(page: Page, findings: Findings) -> None:
     """Drift of the target and its course by day."""
     days = [day["date"] for day in findings.days]
+    title = f"{findings.label.capitalize()} by day"
     chart = charts.line_chart(
         {
             "mean": (days, [d["mean_s"] for d in findings.days]),
             "median": (days, [d["median_s"] for d in findings.days]),
         },
         "day",
-        "watch time, s",
-        "Watch time by day",
+        f"{findings.label}, s",
+        title,
     )
     columns = ["day", "split", "rows", "mean s", "median s", "zeros"]
     rows = [[d[key] for key in ("date", "split", "rows", "mean_s", "median_s", "zero_share")] for d in findings.days]
-    table = Table(columns, rows, "Watch time by day", {"mean s": ".3f", "median s": ".3f", "zeros": ".1%"})
+    table = Table(columns, rows, title, {"mean s": ".3f", "median s": ".3f", "zeros": ".1%"})
     target = findings.target
     sentence = (
-        f"Distance of watch time between training rows and eval rows: {target.value:.4f} by `{target.method}`, "
+        f"Distance of {findings.label} between training rows and eval rows: {target.value:.4f} by `{target.method}`, "
         f"threshold {target.threshold:g}."
     )
     page.section("Target", Callout("warn" if target.drifted else "pass", sentence), chart, table)

@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from watchline.drift.compare import ColumnDrift, DriftConfig, Plan, compare_columns, compare_numbers, evenly_spaced
+from watchline.data.spacing import evenly_spaced
+from watchline.drift.compare import ColumnDrift, DriftConfig, Plan, compare_columns, compare_numbers
 
 # What is compared with what: reference and current.
 PAIRS = (("train", "finetune"), ("train", "eval"), ("finetune", "eval"))

@@ -28,16 +28,16 @@ class GroupModel(WatchTimeModel):
 
     @classmethod
     def fit(cls, train: pl.DataFrame, key: str, label: str) -> Self:
-        """From training rows with `key` and `label`; the row whose key is null stands for all of them.
+        """From training rows with `key` and `label`; the row whose key is null stands for all of them, keyed or not.
 
-        Raises ValueError without training rows.
+        Raises ValueError without training rows that have a label.
         """
-        if train.is_empty():
+        rows = train.select(pl.col(key), pl.col(label).cast(pl.Float64)).drop_nulls(label).sort(key, label)
+        if rows.is_empty():
             raise ValueError(f"no training rows to take the mean {label} by {key} of")
-        rows = train.select(pl.col(key), pl.col(label).cast(pl.Float64)).drop_nulls().sort(key, label)
         points = [getattr(pl.col(label), point)().alias(point) for point in POINTS]
         everyone = rows.sort(label).select(pl.lit(None, dtype=rows[key].dtype).alias(key), *points)
-        return cls(key, pl.concat([rows.group_by(key, maintain_order=True).agg(points), everyone]))
+        return cls(key, pl.concat([rows.drop_nulls(key).group_by(key, maintain_order=True).agg(points), everyone]))
 
     @property
     def describes(self) -> str:
@@ -53,7 +53,8 @@ class GroupModel(WatchTimeModel):
         """The statistics of each row's group (B,), seconds."""
         self.check(statistics)
         everyone = self._of_value.filter(pl.col(self.key).is_null()).row(0, named=True)
-        found = table.select(self.key).join(self._of_value, on=self.key, how="left", maintain_order="left")
+        of_value = self._of_value.cast({self.key: table.schema[self.key]})  # a column of nulls is loaded without a type
+        found = table.select(self.key).join(of_value, on=self.key, how="left", maintain_order="left")
         return {name: found[name].fill_null(everyone[name]).to_numpy() for name in statistics}
 
     def save(self, directory: Path) -> None:

@@ -28,6 +28,7 @@ def comparison(found: st.Comparison) -> dict[str, Any]:
 
 
 def guardrail(found: st.Guardrail) -> dict[str, Any]:
-    """A guardrail with its verdict."""
-    kept = {"better": found.better, "margin": found.margin, "verdict": found.verdict}
+    """A guardrail with its verdict, and its reason where there is one."""
+    kept: dict[str, Any] = {"better": found.better, "margin": found.margin, "verdict": found.verdict}
+    kept |= {"reason": found.reason} if found.reason else {}
     return {**kept, **comparison(found.comparison)}

@@ -17,6 +17,7 @@ Ints = NDArray[np.int64]
 
 LONG_VIEW = "expected_long_view"
 LONG_VIEW_S = 18.0  # KuaiRand's long_view: watched to the end, or for 18 seconds
+LONG_VIEW_LABEL = "watch_time_s"  # the label of the models whose distribution says how likely one is
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,12 @@ class Policy:
         return (1 - self.epsilon) * is_best_NC + self.epsilon / size
 
 
-def statistics_of(model: WatchTimeModel) -> tuple[str, ...]:
-    """What a policy can rank by: the model's named statistics, and the expected long view where it has a law."""
-    return (*model.statistics, *[LONG_VIEW] * isinstance(model, DistributionModel))
+def statistics_of(model: WatchTimeModel, label: str = LONG_VIEW_LABEL) -> tuple[str, ...]:
+    """What a policy can rank by: the model's named statistics, and the expected long view where it has a law.
+
+    `label`: the column that the model predicts; of another one than watch time there is no long view.
+    """
+    return (*model.statistics, *[LONG_VIEW] * (isinstance(model, DistributionModel) and label == LONG_VIEW_LABEL))
 
 
 def chance_of_long_view(model: DistributionModel, candidates: pl.DataFrame) -> Floats:
@@ -90,7 +94,7 @@ def chance_of_long_view(model: DistributionModel, candidates: pl.DataFrame) -> F
     if "duration_s" not in candidates.columns:
         raise KeyError(f"{LONG_VIEW} needs the column duration_s, which the feature table lacks; rank by another one")
     threshold = pl.min_horizontal(pl.col("duration_s").cast(pl.Float64), pl.lit(LONG_VIEW_S))
-    below, _ = model.cumulative(candidates.with_columns(threshold.alias("watch_time_s")))
+    below, _ = model.cumulative(candidates.with_columns(threshold.alias(LONG_VIEW_LABEL)))
     return 1.0 - below
 
 

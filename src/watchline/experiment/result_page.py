@@ -107,7 +107,12 @@ def add_quantities(page: Page, result: dict[str, Any]) -> None:
     ]
     columns = ["guardrail", "verdict", "accepted loss", *columns, "q-value"]
     table = Table(columns, rows, formats=formats | {"accepted loss": ".0%"})
-    page.section("Guardrails", table, note=GUARDRAIL_NOTE)
+    reasons = [
+        Text(f"Of the {name.replace('_', ' ')} nothing can be told: {rail['reason']}.")
+        for name, rail in result["guardrails"].items()
+        if "reason" in rail
+    ]
+    page.section("Guardrails", table, *reasons, note=GUARDRAIL_NOTE)
 
 
 def _values(found: dict[str, Any]) -> list[Any]:

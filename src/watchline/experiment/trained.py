@@ -13,14 +13,14 @@ from watchline.data.splits import Window
 from watchline.data.tables import read_parquet, read_split
 from watchline.experiment.config import AbtestConfig
 from watchline.experiment.group_model import POINTS
-from watchline.experiment.policies import Policy, statistics_of
+from watchline.experiment.policies import LONG_VIEW, LONG_VIEW_LABEL, Policy, statistics_of
 from watchline.experiment.remembering import RememberingModel
 from watchline.experiment.sweep import Sweep, plan_sweep
 from watchline.models import load_model
 
 
-def load_arm(config: AbtestConfig, arm: str, models_dir: Path) -> Policy:
-    """The policy of an arm; raises ConfigError naming the parameter when it cannot be had."""
+def load_arm(config: AbtestConfig, arm: str, models_dir: Path, label: str) -> Policy:
+    """The policy of an arm, its model one of `label`; raises ConfigError naming the parameter when it cannot be had."""
     parameter, asked_for = config.arms[arm]
     name, statistic = asked_for.model, asked_for.statistic
     if not (models_dir / name / "model.json").is_file():
@@ -30,8 +30,10 @@ def load_arm(config: AbtestConfig, arm: str, models_dir: Path) -> Policy:
             f"abtest.{parameter} to one of: {', '.join(there) or 'none there yet'}"
         )
     model = load_model(models_dir / name)
-    if statistic not in statistics_of(model):
-        known = ", ".join(statistics_of(model))
+    if statistic not in statistics_of(model, label):
+        known = ", ".join(statistics_of(model, label))
+        if statistic == LONG_VIEW and label != LONG_VIEW_LABEL:
+            known += f" (a long view is of {LONG_VIEW_LABEL}, and features.label is {label})"
         parameter = parameter.replace(".model", ".statistic") if "." in parameter else f"{parameter}_statistic"
         raise ConfigError(f"abtest.{parameter}: model {name!r} cannot predict {statistic!r}; it knows {known}")
     return Policy(name, model, statistic, asked_for.epsilon, asked_for.temperature)

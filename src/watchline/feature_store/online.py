@@ -13,8 +13,9 @@ from feast import FeatureStore
 from watchline.feature_store.join import join, request_rows, service_features, utc_offset_hours
 from watchline.feature_store.repository import open_store
 
-# Stand for "no author" and "no topic" in an online request, whose keys cannot be null: no entity has them.
-_NO_KEY = {"author_id": -1, "topic": ""}
+# Stand for a missing key in an online request, whose keys cannot be null: no entity has them.
+_NO_ID = -(2**63)
+_NO_KEY = {"author_id": _NO_ID, "topic": "", "surface": _NO_ID}
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,12 @@ def read(store: FeatureStore, requests: pl.DataFrame, offset_hours: float) -> pl
 
 
 def compare(store: FeatureStore, exposures: pl.DataFrame, moment: datetime, offset_hours: float) -> Parity:
-    """Ask both stores for the exposures' keys as if requested at `moment`, for which the online store was filled."""
+    """Ask both stores for the exposures' keys as if requested at `moment`, for which the online store was filled.
+
+    No exposures are no values: neither store is asked.
+    """
+    if exposures.is_empty():
+        return Parity(0, 0, 0, {})
     requests = exposures.select("user_id", "video_id", "surface", pl.lit(moment).alias("exposed_at"))
     offline, online = join(store, requests, offset_hours), read(store, requests, offset_hours)
     features = [name for name in offline.columns if name not in requests.columns]
@@ -65,11 +71,6 @@ def compare(store: FeatureStore, exposures: pl.DataFrame, moment: datetime, offs
         differing[name] = int((~offline[name].eq_missing(values)).sum())
     values = len(requests) * len(features)
     return Parity(len(requests), values, values - sum(differing.values()), {k: n for k, n in differing.items() if n})
-
-
-def evenly(exposures: pl.DataFrame, rows: int) -> pl.DataFrame:
-    """About `rows` exposures spread evenly over the table, the same ones each time."""
-    return exposures.gather_every(max(1, len(exposures) // rows)).head(rows) if rows else exposures.clear()
 
 
 def _columns(frame: pl.DataFrame) -> dict[str, Any]:

@@ -53,8 +53,8 @@ def main(argv: list[str] | None = None) -> None:
     config = load_section(AbtestConfig, "abtest")
     window = load_section(Window, "window")
     seed_everything(config.seed, config.num_threads)
-    arms = {arm: load_arm(config, arm, paths.models) for arm in config.arms}
     columns = Columns.read(paths.features / "schema.json")
+    arms = {arm: load_arm(config, arm, paths.models, columns.label) for arm in config.arms}
     table = read_split(paths.features / "table", window, "eval")
     table = table.filter(pl.col("date") >= window.ranges["eval"][0])  # rows split otherwise lie on other days too
     if config.environment == "replay":

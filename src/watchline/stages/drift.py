@@ -17,6 +17,7 @@ import polars as pl
 
 from watchline.config import load_section
 from watchline.data.columns import Columns
+from watchline.data.spacing import evenly_spaced
 from watchline.data.splits import Window
 from watchline.data.tables import TableError, read_days, read_parquet, read_split
 from watchline.drift.compare import (
@@ -24,7 +25,6 @@ from watchline.drift.compare import (
     DriftConfig,
     Plan,
     compare_features,
-    evenly_spaced,
     plan_columns,
     unseen_share,
 )

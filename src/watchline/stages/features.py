@@ -18,6 +18,7 @@ from watchline.config import ConfigError, load_section
 from watchline.data.columns import Columns
 from watchline.data.day_cache import DayCache, code_digest
 from watchline.data.screening import Source
+from watchline.data.spacing import evenly_spaced
 from watchline.data.splits import Window
 from watchline.data.tables import days_on_disk, read_days, read_parquet
 from watchline.feature_store.groups import GROUPS
@@ -91,7 +92,7 @@ def build(tables: Path, repo: Path, out: Path, config: FeaturesConfig, window: W
     # Feast takes seconds to import; a wrong parameter or a missing file shows before that.
     from watchline.feature_store.joined_days import JoinedDays
     from watchline.feature_store.materialise import materialise
-    from watchline.feature_store.online import compare, evenly
+    from watchline.feature_store.online import compare
     from watchline.feature_store.repository import open_store
 
     with JoinedDays(repo, tables, out / "sources", statistics, config.label) as joined:
@@ -103,7 +104,7 @@ def build(tables: Path, repo: Path, out: Path, config: FeaturesConfig, window: W
         moment = start_of_day(next_day, offset_hours)
         online = materialise(store, moment)
         keys = read_days(tables / "exposures", days, ["user_id", "video_id", "surface"])
-        parity = compare(store, evenly(keys, config.online_sample), moment, offset_hours)
+        parity = compare(store, evenly_spaced(keys, config.online_sample), moment, offset_hours)
     online_rows = {view: filled.rows for view, filled in online.items()}
     changed = sum(filled.written + filled.removed for filled in online.values())
     log(f"{sum(online_rows.values()):,} entities online, {changed:,} of them new, changed or gone since the last run")
@@ -161,7 +162,7 @@ def build_page(built: Built, config: FeaturesConfig, window: Window) -> Page:
             "categorical features": len(built.columns.categorical),
             "numeric features": len(built.columns.numeric),
             "newest day": built.days[-1].isoformat(),
-            "equal online": parity.share,
+            "equal online": parity.share if parity.values else None,
         },
         {"equal online": ".2%"},
     )
@@ -203,6 +204,8 @@ def _percent(columns: list[str]) -> dict[str, str]:
 
 
 def _verdict(parity: Parity) -> Verdict:
+    if not parity.values:
+        return Verdict("pass", "rows out equal rows in; nothing was compared online (features.online_sample is 0)")
     if parity.share == 1.0:
         return Verdict("pass", "rows out equal rows in; the online store serves what training saw")
     return Verdict("warn", f"{parity.share:.2%} of online values equal the offline ones")
@@ -213,6 +216,8 @@ def _source_names(built: Built) -> list[str]:
 
 
 def _differences(parity: Parity) -> str:
+    if not parity.values:
+        return "No value was compared: features.online_sample is 0."
     if not parity.differing:
         return "Every compared value is equal, bit for bit, in the offline join and in the online store."
     worst = sorted(parity.differing.items(), key=lambda item: (-item[1], item[0]))[:10]

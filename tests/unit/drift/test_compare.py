@@ -10,7 +10,6 @@ from watchline.drift.compare import (
     DriftConfig,
     Plan,
     compare_features,
-    evenly_spaced,
     mask_ids,
     plan_columns,
     unseen_share,
@@ -43,12 +42,6 @@ def frame(**changes) -> pl.DataFrame:
         "age": list(range(100)),
     }
     return pl.DataFrame(values | changes, schema_overrides={"music_id": pl.Int64, "age": pl.Int64})
-
-
-def test_the_sample_is_even_keeps_both_ends_and_never_exceeds_its_maximum():
-    rows = evenly_spaced(pl.DataFrame({"i": range(1003)}), 100)["i"]
-    assert len(rows) == 100 and rows[0] == 0 and rows[-1] == 1002
-    assert rows.diff().drop_nulls().is_between(10, 11).all()
 
 
 def test_ids_constants_and_empty_columns_are_planned_apart():

@@ -78,6 +78,19 @@ def test_a_group_has_the_mean_and_the_median_of_its_training_rows():
         GroupModel.fit(train[:0], "surface", "label")
 
 
+def test_rows_without_a_group_count_among_all_rows(tmp_path):
+    train = pl.DataFrame({"surface": [None, None, None, 1], "label": [1.0, 2.0, 3.0, 4.0]})
+    found = GroupModel.fit(train, "surface", "label").predict(pl.DataFrame({"surface": [1, None, 7]}), POINTS)
+    assert found["mean"].tolist() == found["median"].tolist() == [4.0, 2.5, 2.5]
+    nowhere = train.with_columns(surface=pl.lit(None, pl.Int64))
+    model = GroupModel.fit(nowhere, "surface", "label")
+    model.save(tmp_path)
+    for same in (model, GroupModel.load(tmp_path)):
+        assert same.predict(nowhere, POINTS)["mean"].tolist() == [2.5] * 4
+    with pytest.raises(ValueError, match="no training rows"):
+        GroupModel.fit(train.with_columns(label=pl.lit(None, pl.Float64)), "surface", "label")
+
+
 def test_all_but_the_groups_are_saved_and_loaded_with_their_base(trees, tmp_path):
     base, train, rows = trees
     for number, model in enumerate(damaged_models(base, train, "watch_time_s").values()):

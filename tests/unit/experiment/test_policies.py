@@ -8,6 +8,9 @@ import pytest
 
 from tests.helpers.never_saved import NeverSaved
 from tests.helpers.toy_law import KnowingModel, ToyLaw
+from watchline.config import ConfigError
+from watchline.experiment import trained
+from watchline.experiment.config import AbtestConfig
 from watchline.experiment.policies import LONG_VIEW, Policy, best_of, statistics_of
 from watchline.models.base import DistributionModel
 
@@ -76,6 +79,17 @@ def test_a_long_view_is_the_chance_to_reach_the_end_or_18_seconds():
     assert LONG_VIEW in statistics_of(model) and LONG_VIEW not in statistics_of(KnowingModel(LAW))
     with pytest.raises(KeyError, match="duration_s"):
         Policy("model", model, LONG_VIEW).score(table.drop("duration_s"), 1)
+
+
+def test_a_long_view_is_offered_for_models_of_watch_time_alone(tmp_path, monkeypatch):
+    (tmp_path / "exponential").mkdir()
+    (tmp_path / "exponential/model.json").touch()
+    monkeypatch.setattr(trained, "load_model", lambda directory: ExponentialModel())
+    config = AbtestConfig(control="exponential", control_statistic=LONG_VIEW)
+    assert trained.load_arm(config, "control", tmp_path, "watch_time_s").statistic == LONG_VIEW
+    message = r"abtest.control_statistic: .* knows mean \(a long view is of watch_time_s, and features.label is comment"
+    with pytest.raises(ConfigError, match=message):
+        trained.load_arm(config, "control", tmp_path, "comment_stay_s")
 
 
 def test_a_statistic_that_the_model_lacks_is_an_error_that_names_both():

@@ -9,6 +9,7 @@ import pytest
 
 from tests.helpers.clean import read_exposures, snapshot_days, write_clean, write_store
 from watchline.data.screening import Source
+from watchline.data.spacing import evenly_spaced
 from watchline.feature_store import online
 from watchline.feature_store.join import historical_features, join, service_features
 from watchline.feature_store.materialise import materialise
@@ -139,7 +140,7 @@ def test_the_online_store_serves_what_the_offline_join_gives(tables, store_dirs,
     repo, features = store_dirs if freshness == "daily" else fresh_dirs
     offset = Source.read(tables / "source.json").utc_offset_hours
     moment = start_of_day(snapshot_days(tables)[-1], offset)
-    sample = online.evenly(exposures, 200)
+    sample = evenly_spaced(exposures, 200)
     strangers = sample.head(3).with_columns(user_id=pl.lit(-5, pl.Int64), video_id=pl.lit(-6, pl.Int64))
     with open_store(repo, features) as store:
         rows = materialise(store, moment)
@@ -153,7 +154,7 @@ def test_the_online_store_serves_what_the_offline_join_gives(tables, store_dirs,
 def test_feasts_own_materialisation_fills_the_same_values(tables, store_dirs, exposures):
     offset = Source.read(tables / "source.json").utc_offset_hours
     moment = start_of_day(snapshot_days(tables)[-1], offset)
-    requests = online.evenly(exposures, 40).with_columns(exposed_at=pl.lit(moment))
+    requests = evenly_spaced(exposures, 40).with_columns(exposed_at=pl.lit(moment))
     with open_store(*store_dirs) as store:
         materialise(store, moment)
         ours = online.read(store, requests, offset)
@@ -171,7 +172,7 @@ def test_materialising_again_forgets_entities_that_have_expired(tables, store_di
     with open_store(*store_dirs) as store:
         first = materialise(store, moment)
         materialise(store, moment + timedelta(days=3))
-        requests = online.evenly(exposures, 20).with_columns(exposed_at=pl.lit(moment))
+        requests = evenly_spaced(exposures, 20).with_columns(exposed_at=pl.lit(moment))
         assert online.read(store, requests, offset)["user_exposures_7d"].null_count() == len(requests)
         again = materialise(store, moment)
         assert {name: view.rows for name, view in again.items()} == {name: view.rows for name, view in first.items()}

@@ -14,9 +14,10 @@ from feast import FeatureStore
 from tests.helpers import redis_server
 from tests.helpers.clean import read_exposures, snapshot_days, write_clean, write_store
 from watchline.data.screening import Source
+from watchline.data.spacing import evenly_spaced
 from watchline.data.tables import write_parquet
 from watchline.feature_store.materialise import materialise
-from watchline.feature_store.online import compare, evenly
+from watchline.feature_store.online import compare
 from watchline.feature_store.repository import open_store
 from watchline.feature_store.snapshots import start_of_day
 
@@ -85,7 +86,7 @@ class Project:
         return {name: (view.rows, view.written, view.removed) for name, view in filled.items()}
 
     def differing(self, store: FeatureStore, back: int = 0) -> dict[str, int]:
-        requests = evenly(read_exposures(self.tables), 300)
+        requests = evenly_spaced(read_exposures(self.tables), 300)
         return compare(store, requests, self.moment(back), self.offset_h).differing
 
     def source(self, view: str, day: date) -> Path:

@@ -1,8 +1,8 @@
 """Reads delimited text strictly: what does not fit its column becomes an unparsable line with a reason, never a null.
 
-Lines end records (a quoted field cannot span lines, as in none of the public logs); blank lines carry nothing. A file
-is read a chunk of lines at a time. A chunk of plain numbers takes a fast path; anything else is taken apart line by
-line, with the same outcome.
+Lines end records (a quoted field cannot span lines, as in none of the public logs), a field is quoted as a whole or not
+at all, and blank lines carry nothing. A file is read a chunk of lines at a time. A chunk of plain numbers takes a fast
+path; anything else is taken apart line by line, with the same outcome.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from watchline.data.sources.chunks import LineError, cut_lines
 from watchline.data.sources.known import recognise
 from watchline.data.sources.parsing import OF_WHOLE_NUMBERS, Parser
 
-_QUOTED = r'"(?:[^"]|"")*"'
+_QUOTED = r'(^|{separator})"(?:[^"]|"")*"'  # a whole field from its start, as far as a closing quote
+_STRAY = r'[^{separator}]"|"[^{separator}]'  # a quote inside a field, once each quoted field is one quote
 _MAX_HEADER = 1 << 20
 _MAX_UNPARSABLE = 1_000_000  # lines kept in memory; a file with more is another file than it should be
 _BOM = b"\xef\xbb\xbf"
@@ -232,13 +233,16 @@ def _split_lines(chunk: bytes) -> pl.DataFrame:
 
 def _split_malformed(lines: pl.DataFrame, num_fields: int, separator: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Lines with the right number of fields, and the others with a reason."""
-    bare = lines["text"]
-    if bare.str.contains('"', literal=True).any():
-        bare = bare.str.replace_all(_QUOTED, "")
+    bare, quotes = lines["text"], lines["text"].str.count_matches('"', literal=True)
+    sign = f"\\x{ord(separator):02x}"
+    if (quotes > 0).any():
+        bare = bare.str.replace_all(_QUOTED.format(separator=sign), '${1}"')
     count = (bare.str.count_matches(separator, literal=True) + 1).cast(pl.Int64)
     reason = (
-        pl.when(bare.str.contains('"', literal=True))
+        pl.when(quotes % 2 == 1)
         .then(pl.lit("a quote is not closed"))
+        .when(bare.str.contains(_STRAY.format(separator=sign)))
+        .then(pl.lit("a quote inside a field"))
         .when(count != num_fields)
         .then(pl.format("{} fields instead of {}", count, pl.lit(num_fields)))
         .when(lines["text"].str.contains("\ufffd", literal=True))

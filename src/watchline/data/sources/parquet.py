@@ -1,14 +1,16 @@
 """Any table in Parquet through a column mapping: `columns` says which column of the file fills which canonical one.
 
 Text ids become whole numbers that are the same in every run (codes.py). The local day comes from the time and
-`utc_offset_hours`. A row without user, video, time or watch time is unparsable; without a `users` or `videos` file the
-table is the ids that the exposures have. Days are read one at a time.
+`utc_offset_hours`. A row without user, video, time or watch time is unparsable, and so is one with a value that its
+canonical column cannot hold (half a surface, a flag of 2); without a `users` or `videos` file the table is the ids that
+the exposures have. Days are read one at a time.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -56,21 +58,44 @@ class ParquetConfig(Config):
         return mapping
 
 
+@dataclass(frozen=True)
+class _Scanned:
+    """The rows of a table whose values all fit, canonical, ids as they are, and those with one that does not, by file.
+
+    Both have `file` and `line`, the row's number in the file; `misfits` have the file's own values under the canonical
+    names, and `reason`.
+    """
+
+    rows: pl.LazyFrame
+    misfits: list[pl.LazyFrame]
+
+
 def read(path: Path, config: ParquetConfig) -> SourceTables:
     """Read the tables below `path`. Raises SourceError naming file, column and type."""
-    log = _scan(path, "exposures", config.exposures, config)
+    exposures = _scan(path, "exposures", config.exposures, config)
+    log = exposures.rows
     present = pl.all_horizontal(pl.col(name).is_not_null() for name in REQUIRED)
     days = log.filter(present).select(pl.col("date").unique()).collect()["date"].sort().to_list()
+    unparsable = _unparsable([_without_required(log.filter(~present)), *exposures.misfits])
     if not days:
+        first = f" (the first row: {unparsable['reason'][0]})" if len(unparsable) else ""
         raise SourceError(
-            f"{path}: no row of the exposures has user, video, time and watch time; check ingest.exposures"
+            f"{path}: no row of the exposures has user, video, time and watch time, and values that fit{first}; "
+            "check ingest.exposures"
         )
 
     def exposures_of(day: date) -> pl.DataFrame:
         return _finish(log.filter(present & (pl.col("date") == day)).drop("file", "line").collect(), config)
 
-    ids = {"users": "user_id", "videos": "video_id"}
-    tables = {name: _table(path, name, getattr(config, name), config, log.filter(present), ids[name]) for name in ids}
+    tables = {}
+    for name, key in (("users", "user_id"), ("videos", "video_id")):
+        mapping: TableMapping | None = getattr(config, name)
+        if mapping is None:
+            tables[name] = _finish(log.filter(present).select(pl.col(key).unique()).collect(), config).sort(key)
+            continue
+        scanned = _scan(path, name, mapping, config)
+        tables[name] = _finish(scanned.rows.drop("file", "line").collect(), config)
+        unparsable = pl.concat([unparsable, _unparsable(scanned.misfits)])
     filled = {"exposures": set(config.exposures.columns) | {"date"}}
     filled |= {name: set(table.columns) for name, table in tables.items()}
     return SourceTables(
@@ -78,35 +103,50 @@ def read(path: Path, config: ParquetConfig) -> SourceTables:
         exposures_of=exposures_of,
         users=tables["users"],
         videos=tables["videos"],
-        unparsable=_unparsable(log.filter(~present).collect()),
+        unparsable=unparsable,
         utc_offset_hours=config.utc_offset_hours,
         columns_filled={name: tuple(c for c in SCHEMAS[name] if c in columns) for name, columns in filled.items()},
     )
 
 
-def _table(
-    path: Path, name: str, mapping: TableMapping | None, config: ParquetConfig, log: pl.LazyFrame, key: str
-) -> pl.DataFrame:
-    if mapping is None:
-        return _finish(log.select(pl.col(key).unique()).collect(), config).sort(key)
-    return _finish(_scan(path, name, mapping, config).drop("file", "line").collect(), config)
-
-
-def _scan(path: Path, table: str, mapping: TableMapping, config: ParquetConfig) -> pl.LazyFrame:
-    """The canonical columns of a table, ids as they are, with `file` and `line`, its number in the file."""
+def _scan(path: Path, table: str, mapping: TableMapping, config: ParquetConfig) -> _Scanned:
     frames: list[pl.LazyFrame] = []
+    misfits: list[pl.LazyFrame] = []
     for file in _files(path / mapping.file):
         schema = _schema(file, table, mapping)
         columns = [_column(file, schema[name], name, to, table, config) for to, name in mapping.columns.items()]
         lazy = pl.scan_parquet(file, hive_partitioning=False).with_row_index("line", offset=1)
-        frames.append(lazy.select(pl.lit(file.name).alias("file"), pl.col("line").cast(pl.Int64), *columns))
+        place = (pl.lit(file.name).alias("file"), pl.col("line").cast(pl.Int64))
+        reasons = _misfits(schema, table, mapping, columns)
+        if reasons:
+            own = [pl.col(name).alias(to) for to, name in mapping.columns.items()]
+            is_misfit = pl.any_horizontal(is_one for is_one, _ in reasons)
+            reason = pl.coalesce(pl.when(is_one).then(text) for is_one, text in reasons)
+            misfits.append(lazy.filter(is_misfit).select(*place, *own, reason.alias("reason")))
+            lazy = lazy.filter(~is_misfit)
+        frames.append(lazy.select(*place, *columns))
         if frames[-1].collect_schema() != frames[0].collect_schema():
             raise SourceError(f"{file}: its ids are of another type than those of the files before; convert them")
     frame = pl.concat(frames)
     if table == "exposures":
         local = pl.col("exposed_at") + timedelta(hours=config.utc_offset_hours)
         frame = frame.with_columns(local.dt.date().alias("date"))
-    return frame
+    return _Scanned(frame, misfits)
+
+
+def _misfits(
+    schema: Mapping[str, pl.DataType], table: str, mapping: TableMapping, columns: list[pl.Expr]
+) -> list[tuple[pl.Expr, pl.Expr]]:
+    """For each column of a type wider than its canonical one: whether a value does not fit, and the reason then."""
+    found = []
+    for (to, name), column in zip(mapping.columns.items(), columns, strict=True):
+        kind, canonical = schema[name], SCHEMAS[table][to]
+        is_flag = canonical == pl.Boolean and kind.is_integer()
+        if is_flag or (canonical == pl.Int64 and kind.is_numeric() and not kind.is_signed_integer()):
+            what = pl.lit("0 or 1" if is_flag else "a whole number")
+            reason = pl.format("column {}: {} is not {}", pl.lit(name), pl.col(name), what)
+            found.append((pl.col(name).is_not_null() & column.is_null(), reason))
+    return found
 
 
 def _files(path: Path) -> list[Path]:
@@ -147,7 +187,7 @@ def _column(file: Path, kind: pl.DataType, name: str, target: str, table: str, c
         column = column.cast(pl.Float64, strict=False)
     else:
         allowed = _fits(kind, canonical)
-        column = column.cast(canonical, strict=False)
+        column = _exactly(column, kind, canonical)
     if not allowed:
         raise SourceError(f"{file}: column {name} is {kind}, which cannot be {target}; map another one or convert it")
     return column.alias(target)
@@ -159,6 +199,16 @@ def _fits(kind: pl.DataType, canonical: Any) -> bool:
     if canonical in (pl.Int64, pl.Float64):
         return kind.is_numeric()
     return kind == canonical or (canonical == pl.String and not kind.is_nested())
+
+
+def _exactly(column: pl.Expr, kind: pl.DataType, canonical: Any) -> pl.Expr:
+    """As the canonical type, null for what would be another value there."""
+    if canonical == pl.Boolean and kind.is_integer():
+        column = pl.when(column.is_in([0, 1])).then(column)
+    elif canonical == pl.Int64 and not kind.is_integer():
+        number = column.cast(pl.Float64)
+        column = pl.when((number == number.round()) & (number.abs() <= 2.0**53)).then(number)
+    return column.cast(canonical, strict=False)
 
 
 def _as_time(column: pl.Expr, kind: pl.DataType, unit: str) -> pl.Expr:
@@ -183,11 +233,17 @@ def _finish(frame: pl.DataFrame, config: ParquetConfig) -> pl.DataFrame:
     return frame.with_columns(columns)
 
 
-def _unparsable(rows: pl.DataFrame) -> pl.DataFrame:
+def _without_required(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Those rows with the first required column that is empty as `reason`."""
+    empty = (pl.when(pl.col(name).is_null()).then(pl.lit(f"column {name}: empty")) for name in REQUIRED)
+    return rows.with_columns(reason=pl.coalesce(empty))
+
+
+def _unparsable(parts: list[pl.LazyFrame]) -> pl.DataFrame:
+    """Rows that cannot be read, with their values as text, by file and line."""
     lines = []
-    for row in rows.iter_rows(named=True):
-        empty = [name for name in REQUIRED if row[name] is None]
-        values = {name: value for name, value in row.items() if name not in ("file", "line")}
-        text = json.dumps(values, default=str, sort_keys=True)
-        lines.append({"file": row["file"], "line": row["line"], "text": text, "reason": f"column {empty[0]}: empty"})
-    return conform(pl.DataFrame(lines, schema=UNPARSABLE), UNPARSABLE)
+    for part in parts:
+        for row in part.collect().iter_rows(named=True):
+            place = {name: row.pop(name) for name in ("file", "line", "reason")}
+            lines.append({**place, "text": json.dumps(row, default=str, sort_keys=True)})
+    return conform(pl.DataFrame(lines, schema=UNPARSABLE), UNPARSABLE).sort("file", "line")

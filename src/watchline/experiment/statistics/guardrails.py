@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from watchline.experiment.statistics.compare import Comparison
+from watchline.experiment.statistics.compare import Comparison, Estimate
 from watchline.experiment.statistics.means import Floats, Mean, mean_of, quantile_of, ratio_of
 
 Outcome = Literal["pass", "harmed", "cannot tell"]
@@ -20,17 +20,22 @@ Better = Literal["higher", "lower"]
 
 TAIL_SHARE = 0.1  # users of least watch time before the test
 LOW_QUANTILE = 0.25  # of watch time during the test; at lower ones many users have watched nothing
+TIED = "so many users share the value at the quantile that its error is not known"
 
 
 @dataclass(frozen=True)
 class Guardrail:
-    """One quantity in both arms, the relative loss that is accepted (margin), and the verdict."""
+    """One quantity in both arms, the relative loss that is accepted (margin), and the verdict.
+
+    reason: why nothing can be told, where that is not the width of the interval.
+    """
 
     name: str
     better: Better
     margin: float
     comparison: Comparison
     verdict: Outcome
+    reason: str = ""
 
 
 def check_guardrail(name: str, treatment: Mean, control: Mean, margin: float, better: Better = "higher") -> Guardrail:
@@ -90,6 +95,7 @@ def tail_threshold(pre_watch_s: ArrayLike, share: float = TAIL_SHARE) -> float:
 class _Rule:
     better: Better
     estimate: Callable[[UserOutcomes, float], Mean]  # of an arm, given the tail's threshold
+    is_quantile: bool = False  # an error of 0 is then one that is not known
 
 
 def _tail_mean(arm: UserOutcomes, threshold: float) -> Mean:
@@ -102,7 +108,7 @@ GUARDRAILS = {
     "sessions_per_user": _Rule("higher", lambda arm, _: mean_of(arm.sessions)),
     "exposures_per_session": _Rule("higher", lambda arm, _: ratio_of(arm.exposures, arm.sessions)),
     "watch_of_tail_users": _Rule("higher", _tail_mean),
-    "watch_low_quantile": _Rule("higher", lambda arm, _: quantile_of(arm.watch_s, LOW_QUANTILE)),
+    "watch_low_quantile": _Rule("higher", lambda arm, _: quantile_of(arm.watch_s, LOW_QUANTILE), is_quantile=True),
 }
 
 
@@ -112,9 +118,9 @@ def check_guardrails(treatment: UserOutcomes, control: UserOutcomes, margins: Ma
     completion_rate, quick_skip_rate: per exposure, delta method. sessions_per_user; exposures_per_session: a session's
     length. watch_of_tail_users: mean seconds of the users who watched least before (TAIL_SHARE); a choice made before
     the test, so the arms' tails stay comparable. watch_low_quantile: seconds at the LOW_QUANTILE of users, a quantile
-    treatment effect. Assumes independent users and random assignment. Reference: as `check_guardrail`;
-    Kohavi, Tang, Xu (2020), chapter 7. Raises ValueError for a name it does not know
-    and for an arm that is too small for one of them, naming it.
+    treatment effect; `cannot tell`, with the reason, where it is tied in an arm. Assumes independent users and random
+    assignment. Reference: as `check_guardrail`; Kohavi, Tang, Xu (2020), chapter 7. Raises ValueError for a name it
+    does not know and for an arm that is too small for one of them, naming it.
     """
     unknown = sorted(set(margins) - set(GUARDRAILS))
     if unknown:
@@ -127,5 +133,18 @@ def check_guardrails(treatment: UserOutcomes, control: UserOutcomes, margins: Ma
             means = rule.estimate(treatment, threshold), rule.estimate(control, threshold)
         except ValueError as error:
             raise ValueError(f"guardrail {name}: {error}") from None
-        found.append(check_guardrail(name, *means, margin, rule.better))
+        checked = check_guardrail(name, *means, margin, rule.better)
+        is_tied = rule.is_quantile and not all(mean.variance for mean in means)
+        found.append(_untold(checked, TIED) if is_tied else checked)
     return found
+
+
+def _untold(checked: Guardrail, reason: str) -> Guardrail:
+    """The guardrail with intervals that nothing bounds: its values stand, what they are worth is not known."""
+    of = checked.comparison
+    comparison = replace(of, difference=_unbounded(of.difference), lift=of.lift and _unbounded(of.lift))
+    return replace(checked, comparison=comparison, verdict="cannot tell", reason=reason)
+
+
+def _unbounded(estimate: Estimate) -> Estimate:
+    return Estimate(estimate.value, -math.inf, math.inf, 1.0)

@@ -52,7 +52,7 @@ def quantile_of(values: ArrayLike, level: float) -> Mean:
 
     The values at levels `level` -+ z sqrt(level (1 - level) / U), z = z_{1-ALPHA/2}, enclose the quantile with
     1 - ALPHA whatever the distribution; their distance over 2 z is the standard error. Assumes a density above 0 at the
-    quantile: where many users share the value, a zero say, the error comes out as 0 and the quantile is not to be used.
+    quantile: where many users share the value, a zero say, the error comes out as 0, which says that it is not known.
     Reference: Woodruff, JASA 47 (1952); Deng, Knoblich, Lu, KDD 2018, section 4. Raises ValueError where too few users
     lie beyond the level to enclose it.
     """

@@ -1,6 +1,8 @@
 """The fast path and the strict one read the same, and a chunk reads the same wherever it stands."""
 
 import random
+import re
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,35 @@ def test_a_line_with_a_field_too_many_or_too_few_is_found_among_plain_numbers(tm
     parsed = lines.parse("\n".join([ROW] * 9 + [line] + [ROW] * 9).encode())
     assert len(parsed.frame) == 18
     assert parsed.unparsable["line"].to_list() == found
+
+
+@pytest.mark.parametrize("separator", [",", ";", "|", "\t"])
+def test_a_quote_inside_a_field_makes_one_unparsable_line(tmp_path, separator):
+    odd = ['2,ab"c,d"e', '2,"b"c', '2,ab"c"', '2, "b"', '2,"b" ', '2"",b', '2,"b"c"d"', '2,"b""c', '2,ab"', '2,"b,c"d"']
+    sound = ['1,"b,c"', '"2",b', '3,"b ""c"" "', '4,""', '"5","b"', '6,""""', "7,b"]
+    rows = [line.replace(",", separator) for pair in zip_longest(sound, odd) for line in pair if line]
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join([f"id{separator}name", *rows]) + "\n")
+    read = read_delimited(path, (FIELDS[0], FIELDS[-1]), kind="a table", separator=separator)
+    names = [name.replace(",", separator) for name in ("b,c", "b", 'b "c" ', "", "b", '"', "b")]
+    assert read.frame.rows() == list(zip(range(1, 8), names))
+    assert read.unparsable["text"].to_list() == [line.replace(",", separator) for line in odd]
+    reasons = ["a quote is not closed" if line.count('"') % 2 else "a quote inside a field" for line in odd]
+    assert read.unparsable["reason"].to_list() == reasons
+
+
+def test_lines_of_any_quotes_read_as_whole_quoted_fields_or_not_at_all(tmp_path):
+    numbers = random.Random(0)
+    rows = ["".join(numbers.choices('"",,b ', k=numbers.randrange(1, 9))) for _ in range(3000)]
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(["name,unused", "b,", *rows]) + "\n")
+    read = read_delimited(path, FIELDS[-1:], kind="a table")
+    field = '(?:"((?:[^"]|"")*)"|([^",]*))'
+    whole = [found for row in ["b,", *rows] if (found := re.fullmatch(f"{field},{field}", row))]
+    assert read.frame["name"].fill_null("").to_list() == [
+        (found[1] or found[2] or "").replace('""', '"') for found in whole
+    ]
+    assert len(read.unparsable) == len(rows) + 1 - len(whole)
 
 
 def test_lines_are_counted_through_the_whole_file(tmp_path, monkeypatch):

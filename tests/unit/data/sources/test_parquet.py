@@ -110,6 +110,45 @@ def test_rows_without_what_is_required_are_unparsable_with_their_line(folder):
     assert len(exposures_of(tables)) == 1
 
 
+@pytest.mark.parametrize(
+    ("target", "values", "what", "read_as"),
+    [
+        ("surface", pl.Series([1.0, 1.5, None]), "1.5 is not a whole number", [1, None]),
+        ("surface", pl.Series([1.0, float("nan"), 2.0]), "NaN is not a whole number", [1, 2]),
+        ("surface", pl.Series([1.0, 1e17, 2.0]), "1e+17 is not a whole number", [1, 2]),
+        ("surface", pl.Series([1, 2**63, 2], dtype=pl.UInt64), "9223372036854775808 is not a whole number", [1, 2]),
+        ("surface", pl.Series(["1", "2.5", "3"]).cast(pl.Decimal(4, 1)), "2.5 is not a whole number", [1, 3]),
+        ("is_click", pl.Series([1, 2, 0]), "2 is not 0 or 1", [True, False]),
+        ("is_click", pl.Series([None, -1, 0], dtype=pl.Int8), "-1 is not 0 or 1", [None, False]),
+    ],
+)
+def test_a_value_that_its_column_cannot_hold_makes_its_row_unparsable(folder, target, values, what, read_as):
+    LOG.with_columns(values.alias("odd")).write_parquet(folder / "log.parquet")
+    tables = read_path(folder, exposures={"file": "log.parquet", "columns": COLUMNS | {target: "odd"}})
+    assert tables.unparsable.select("file", "line", "reason").rows() == [("log.parquet", 2, f"column odd: {what}")]
+    assert '"user_id": "bob"' in tables.unparsable["text"][0] and what.split()[0] in tables.unparsable["text"][0]
+    assert exposures_of(tables)[target].to_list() == read_as
+    assert tables.videos["video_id"].to_list() == [5]
+
+
+def test_a_user_with_a_value_that_does_not_fit_is_unparsable_too(folder):
+    users = pl.DataFrame({"uid": ["ann", "bob"], "days": [3.5, 4.0], "low": [0, 7]})
+    users.write_parquet(folder / "users.parquet")
+    columns = {"user_id": "uid", "register_days": "days", "is_lowactive": "low"}
+    tables = read_path(folder, users={"file": "users.parquet", "columns": columns})
+    assert tables.users.is_empty()
+    assert tables.unparsable.select("file", "line", "reason").rows() == [
+        ("users.parquet", 1, "column days: 3.5 is not a whole number"),
+        ("users.parquet", 2, "column low: 7 is not 0 or 1"),
+    ]
+
+
+def test_a_log_of_which_no_row_fits_is_an_error_with_the_first_reason(folder):
+    LOG.with_columns(tab=pl.lit(0.5)).write_parquet(folder / "log.parquet")
+    with pytest.raises(SourceError, match=r"no row .*column tab: 0\.5 is not a whole number\); check ingest"):
+        read_path(folder)
+
+
 def test_a_repeated_video_with_another_duration_stays_for_validation_to_judge(folder):
     pl.DataFrame({"vid": [5, 5, 6], "ms": [1000, 2000, 3000]}).write_parquet(folder / "videos.parquet")
     mapping = {"file": "videos.parquet", "columns": {"video_id": "vid", "duration_s": "ms"}}

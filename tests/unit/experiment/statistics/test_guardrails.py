@@ -90,6 +90,21 @@ def test_a_control_of_zero_cannot_be_told():
     assert found.verdict == "cannot tell" and found.comparison.lift is None
 
 
+@pytest.mark.parametrize("tied", [("treatment", "control"), ("treatment",), ("control",)])
+def test_a_quantile_that_many_users_share_cannot_be_told_and_says_why(tied):
+    values = {"treatment": 30.0, "control": 31.0}
+    arms = {"treatment": TREATMENT, "control": CONTROL}
+    for arm in tied:
+        some = np.arange(4000) % 5 != 0
+        arms[arm] = replace(arms[arm], watch_s=np.where(some, values[arm], arms[arm].watch_s))
+    found = ab.check_guardrails(arms["treatment"], arms["control"], {"watch_low_quantile": 0.01})[0]
+    assert found.verdict == "cannot tell" and "share the value" in found.reason
+    for estimate in (found.comparison.lift, found.comparison.difference):
+        assert (estimate.low, estimate.high, estimate.p_value) == (-np.inf, np.inf, 1.0)
+    assert found.comparison.lift.value == found.comparison.treatment / found.comparison.control - 1
+    assert not ab.check_guardrails(TREATMENT, CONTROL, {"watch_low_quantile": 0.01})[0].reason
+
+
 def test_unknown_guardrails_margins_of_nothing_and_small_arms_are_errors_that_name_them():
     with pytest.raises(ValueError, match="no guardrail likes; there are completion_rate"):
         ab.check_guardrails(TREATMENT, CONTROL, {"likes": 0.1})
