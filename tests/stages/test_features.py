@@ -173,7 +173,7 @@ def test_the_requests_compared_reach_from_the_first_day_to_the_last(tables, tmp_
 def test_a_sample_of_no_requests_compares_nothing_and_says_so(tables, tmp_path):
     run(tmp_path, tables, PARAMS | {"online_sample": 0})
     parity = json.loads((tmp_path / "reports/features/metrics.json").read_text())["online_parity"]
-    assert parity["rows"] == parity["values"] == 0 and not parity["differing"]
+    assert parity["rows"] == parity["values"] == 0 and not parity["differing"] and parity["equal_share"] is None
     page = (tmp_path / "reports/features/index.html").read_text()
     assert "nothing was compared online" in page and "serves what training saw" not in page
 

@@ -143,8 +143,13 @@ def _xauc(reference: Reference, config: GateConfig) -> Check:
 
 
 def _slices(slices: tuple[SliceDifference, ...], config: GateConfig) -> Check:
-    """A slice is harmed where its whole interval is beyond the margin: of many small ones, some are worse by chance."""
-    judged = [part for part in slices if part.rows >= config.slice_min_rows and part.title in config.slices]
+    """A slice is harmed where its whole interval is beyond the margin: of many small ones, some are worse by chance.
+
+    One of too few users to have an interval is told of and not judged.
+    """
+    large = [part for part in slices if part.rows >= config.slice_min_rows and part.title in config.slices]
+    judged = [part for part in large if part.difference.low is not None]
+    untold = f"; {len(large) - len(judged)} of too few users not judged" if len(judged) < len(large) else ""
     rule = (
         f"in no slice of {config.slice_min_rows:,} rows or more is the lower end of the MAE's difference above "
         f"{config.slice_max_mae_rise:.1%} of the reference's MAE there"
@@ -155,12 +160,12 @@ def _slices(slices: tuple[SliceDifference, ...], config: GateConfig) -> Check:
     harmed = [
         part
         for part in judged
-        if part.difference.low is None or part.difference.low > config.slice_max_mae_rise * part.reference_mae_s
+        if part.difference.low is not None and part.difference.low > config.slice_max_mae_rise * part.reference_mae_s
     ]
     if not harmed:
-        return Check("slices", "pass", f"none of {len(judged)} slices is harmed", rule)
+        return Check("slices", "pass", f"none of {len(judged)} slices is harmed{untold}", rule)
     parts = [f"{part.title.lower()}, {part.bucket}: {_span(part.difference, '+.3f', ' s')}" for part in harmed]
-    return Check("slices", "fail", "; ".join(parts), rule)
+    return Check("slices", "fail", "; ".join(parts) + untold, rule)
 
 
 def _test(reference: Reference, config: GateConfig) -> Iterator[Check]:

@@ -140,7 +140,7 @@ def summary(built: Built, config: FeaturesConfig, window: Window) -> dict[str, A
         "online_parity": {
             "rows": built.parity.rows,
             "values": built.parity.values,
-            "equal_share": built.parity.share,
+            "equal_share": built.parity.share if built.parity.values else None,
             "differing": [{"feature": name, "values": count} for name, count in sorted(built.parity.differing.items())],
         },
     }

@@ -104,6 +104,14 @@ def test_what_is_within_its_margin_does_not_stop_it(against):
     assert judge(evidence(), reference(**against), CONFIG).status == "pass"
 
 
+def test_a_slice_of_too_few_users_is_told_of_and_not_judged():
+    *_, part = one_slice(rows=9000, low=5.0)
+    untold = replace(part, difference=Difference(5.1, None, None))
+    found = judge(evidence(), reference(slices=(*reference().slices, untold)), CONFIG)
+    (check,) = (check for check in found.checks if check.name == "slices")
+    assert check.status == "pass" and check.found.endswith("slices is harmed; 1 of too few users not judged")
+
+
 def test_several_reasons_are_all_named():
     found = judge(evidence(validation=("fail", "no")), reference(test={"aa_p": 0.0}), CONFIG)
     assert found.text.endswith("2 of 13 checks do not hold against v1 (gr_finetuned), in production: validation, A/A.")

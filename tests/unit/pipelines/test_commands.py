@@ -9,7 +9,7 @@ import yaml
 from pipelines.dag import command_of
 from tests.helpers.git_project import start_repository
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_a_log_may_lie_anywhere_on_the_disk(tmp_path):
