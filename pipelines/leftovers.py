@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +22,58 @@ _SERVANTS = {"fsmonitor--daemon", "credential-cache--daemon"}  # git's, which li
 
 
 def clear_leftovers(root: Path, say: Callable[[str], None]) -> None:
-    """Remove what dead processes left; nothing while a git or DVC command works in the project."""
-    if _works_in([root]):
+    """Remove what dead processes left; nothing while a git or DVC command works in the project.
+
+    It is listed before that is asked, and goes only if it is still the same file then: what comes later is of a command
+    that has just begun.
+    """
+    found = {path: (_stamp(path), words) for path, words in _leftovers(root)}
+    if not found or _works_in([root]):
         return
-    for place in _git_folders(root):
-        for path in (*place.glob("*.lock"), *(place / "refs").rglob("*.lock")):
+    shared = _shared_git_folder(root) if _works_in(_worktrees(root)) else None
+    for path, (stamp, words) in found.items():
+        if shared is not None and path.is_relative_to(shared) and not path.is_relative_to(shared / "worktrees"):
+            continue
+        if stamp is not None and stamp == _stamp(path):
             path.unlink(missing_ok=True)
-            say(f"removed {path.name}, which a killed git command left in {path.parent}")
+            say(words)
+
+
+def _leftovers(root: Path) -> Iterator[tuple[Path, str]]:
+    """What may be of a dead process, and what to say when it is removed."""
+    for place in {_git_folder(root), _shared_git_folder(root)}:
+        for path in (*place.glob("*.lock"), *(place / "refs").rglob("*.lock")):
+            yield path, f"removed {path.name}, which a killed git command left in {path.parent}"
     rwlock = root / ".dvc/tmp/rwlock"
     if rwlock.is_file() and not _is_usable(rwlock):
-        rwlock.unlink()
-        say("removed .dvc/tmp/rwlock, which names a DVC command that was killed")
+        yield rwlock, "removed .dvc/tmp/rwlock, which names a DVC command that was killed"
     cache = root / ".dvc/cache/files"
-    if not cache.resolve().is_relative_to(root.resolve()):
-        return  # it may be shared with other projects
-    for path in cache.rglob(".*.tmp"):
-        path.unlink(missing_ok=True)
-        say(f"removed {path.relative_to(root)}, half a file")
+    if cache.resolve().is_relative_to(root.resolve()):  # else it may be shared with other projects
+        for path in cache.rglob(".*.tmp"):
+            yield path, f"removed {path.relative_to(root)}, half a file"
 
 
-def _git_folders(root: Path) -> set[Path]:
-    """Folders of git where nobody works: the worktree's own, and the common one unless another worktree is busy."""
-    own, common = (
-        (root / git(root, "rev-parse", option).strip()).resolve() for option in ("--git-dir", "--git-common-dir")
-    )
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file from one that takes its name later."""
+    with contextlib.suppress(FileNotFoundError):
+        status = path.stat()
+        return status.st_ino, status.st_mtime_ns, status.st_size
+    return None
+
+
+def _git_folder(root: Path) -> Path:
+    """The worktree's own folder of git."""
+    return (root / git(root, "rev-parse", "--git-dir").strip()).resolve()
+
+
+def _shared_git_folder(root: Path) -> Path:
+    """That of all worktrees; of a repository without others the same."""
+    return (root / git(root, "rev-parse", "--git-common-dir").strip()).resolve()
+
+
+def _worktrees(root: Path) -> list[Path]:
     listed = git(root, "worktree", "list", "--porcelain").splitlines()
-    trees = [Path(line.removeprefix("worktree ")) for line in listed if line.startswith("worktree ")]
-    return {own, common} - ({common} if _works_in(trees) else set())
+    return [Path(line.removeprefix("worktree ")) for line in listed if line.startswith("worktree ")]
 
 
 def _works_in(trees: Sequence[Path]) -> bool:

@@ -16,9 +16,9 @@ from typing import Any
 import yaml
 
 from pipelines.git_command import GitError, git
+from pipelines.kept_files import TRACKED
 from pipelines.leaderboard_runs import code_of, mark_of
 from pipelines.settings import NO_EXPERIMENT
-from pipelines.workspace import TRACKED
 
 _CODE = ("src", "conf", "features", "pipelines")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import leftovers
 from pipelines.leftovers import clear_leftovers
 
 
@@ -46,3 +47,23 @@ def test_a_file_of_a_cache_that_others_share_stays(main: Path) -> None:
     elsewhere.rename(main / ".dvc/cache")
     clear_leftovers(main, print)
     assert not any((main / ".dvc/cache/files").iterdir())
+
+
+def test_a_lock_that_comes_while_it_is_asked_who_works_is_of_the_living(
+    main: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editor's `git status` begins between the question and the removal."""
+    dead, alive = main / ".git/HEAD.lock", main / ".git/index.lock"
+    dead.touch()
+    alive.write_text("of a dead one, replaced")
+
+    def nobody(_: object) -> bool:
+        alive.unlink()
+        alive.write_text("of the living, a moment later")
+        monkeypatch.setattr(leftovers, "_works_in", lambda _: False)
+        return False
+
+    monkeypatch.setattr(leftovers, "_works_in", nobody)
+    said: list[str] = []
+    clear_leftovers(main, said.append)
+    assert alive.exists() and not dead.exists() and len(said) == 1

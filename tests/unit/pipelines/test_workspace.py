@@ -11,11 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines import file_lock, workspace
+from pipelines import file_lock
 from pipelines.experiment_queue import hold_experiments, lost_experiments
 from pipelines.file_lock import Holder, WorkspaceHeldError, try_lock, write_holder
 from pipelines.git_command import GitError
 from pipelines.interruptions import interruptions
+from pipelines.kept_files import put_back
 from pipelines.workspace import hold, holder, marked, recover
 from tests.helpers.waiting import wait_until
 
@@ -177,6 +178,14 @@ def test_a_process_id_that_comes_again_costs_a_run_nothing_of_its_own(root):
     assert "ended without giving the workspace back" in told[0] and "ended processes" not in told[0]
 
 
+def test_an_index_that_an_editor_holds_for_a_moment_is_put_back_all_the_same(root):
+    with hold(root, "one", 0, print):
+        (root / ".git/index.lock").touch()
+        threading.Timer(0.3, (root / ".git/index.lock").unlink).start()
+        (root / "params.yaml").write_text("of the run")
+    assert status(root) == "" and not (root / "runs/workspace/before").exists()
+
+
 def test_a_run_that_cannot_begin_leaves_no_name(root, monkeypatch):
     (root / "runs/workspace").mkdir(parents=True)
     (root / "runs/workspace/before").write_text("a file, where a folder is to be made")
@@ -228,7 +237,7 @@ def test_files_that_are_put_back_twice_leave_no_second_name(root):
     place = root / "runs/workspace/before"
     with pytest.raises(GitError), hold(root, "one", 0, print):
         (place / "index.txt").write_text("nonsense\tparams.yaml\n")
-        workspace._put_back(root, place)
+        put_back(root, place)
     assert (root / "params.yaml").samefile(place / "params.yaml")
     assert not (root / "params.yaml.partial").exists()
 
