@@ -74,9 +74,9 @@ def load_test(sessions: int) -> tuple:
     features = Path("data/features")
     config, window = load_section(AbtestConfig, "abtest"), load_section(Window, "window")
     seed_everything(config.seed, 1)
-    arms = {arm: load_arm(config, arm, Path("models")) for arm in config.arms}
-    table = read_split(features / "table", window, "eval")
     columns = Columns.read(features / "schema.json")
+    arms = {arm: load_arm(config, arm, Path("models"), columns.label) for arm in config.arms}
+    table = read_split(features / "table", window, "eval")
     environment = make_environment(config, Path("data/ingest/law"), features / "table", table, columns)
     drawn = draw_requests(table, sessions, config.seed)
     copies = pl.concat([drawn] * -(-sessions // len(drawn)))[:sessions]

@@ -2,12 +2,14 @@
 
 `prefect deploy` replaces all schedules of a deployment by the file's. What was switched on or off in the UI, and the
 schedules that were added there, are put back after it: a `daily` that somebody paused must not run after a restart.
+What is to be put back is on the disk until it is: a start that is cut off is finished by the next one.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -17,30 +19,45 @@ from prefect.client.schemas.responses import DeploymentResponse
 
 POOL = "watchline"
 OURS = "prefect-yaml"  # the slug of a schedule that prefect.yaml makes
+_COMMANDS = (
+    ("prefect", "work-pool", "create", POOL, "--type", "process", "--overwrite"),
+    ("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", "pipelines/prefect.yaml"),
+)
 _TIMEOUT_S = 300.0
 
 
-def deploy(code: Path, environment: Mapping[str, str], log: Path) -> None:
+def deploy(code: Path, environment: Mapping[str, str], folder: Path) -> None:
     """Have the deployments as prefect.yaml says now, their schedules on or off as they were.
 
-    Raises RuntimeError with what Prefect's command said last.
+    `folder`: of deploy.log. Raises RuntimeError with what Prefect's command said last.
     """
-    pool = ["prefect", "work-pool", "create", POOL, "--type", "process", "--overwrite"]
-    deployments = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", "pipelines/prefect.yaml"]
+    kept = folder / "deployments.json"
     with get_client(sync_client=True) as client:
-        before = {each.id: each for each in client.read_deployments()}
-        _run([pool, deployments], code, environment, log)
-        for each in client.read_deployments():
-            if each.id in before:
-                _put_back(client, before[each.id], each)
+        if not kept.is_file():
+            _keep(client.read_deployments(), kept)
+        before = {each.id: each for each in map(DeploymentResponse.model_validate, json.loads(kept.read_text()))}
+        _run(code, environment, folder / "deploy.log")
+        for now in client.read_deployments():
+            if now.id in before:
+                _put_back(client, before[now.id], now)
+    kept.unlink()
 
 
-def _run(commands: Sequence[Sequence[str]], code: Path, environment: Mapping[str, str], log: Path) -> None:
+def _keep(deployments: list[DeploymentResponse], path: Path) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps([each.model_dump(mode="json") for each in deployments]), encoding="utf-8")
+    partial.replace(path)
+
+
+def _run(code: Path, environment: Mapping[str, str], log: Path) -> None:
     with log.open("w", encoding="utf-8") as file:
-        for command in commands:
-            done = subprocess.run(
-                command, cwd=code, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S
-            )
+        for command in _COMMANDS:
+            try:
+                done = subprocess.run(
+                    command, cwd=code, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S
+                )
+            except subprocess.TimeoutExpired:
+                raise RuntimeError(f"{' '.join(command)} did not end within {_TIMEOUT_S:.0f} s") from None
             file.write(done.stdout + done.stderr)
             if done.returncode:
                 raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -50,18 +67,25 @@ def _put_back(client: SyncPrefectClient, before: DeploymentResponse, now: Deploy
     """Give the deployment `now` what people had made of its schedules."""
     if now.paused != before.paused:
         client.set_deployment_paused_state(now.id, before.paused)
-    for old in before.schedules:
-        of_the_file = [new for new in now.schedules if _is_the_same(old, new)]
-        for new in of_the_file:
+    of_the_file, added = _split(before.schedules, now.schedules)
+    for old in of_the_file:
+        for new in now.schedules:
             if new.active != old.active:
                 client.update_deployment_schedule(now.id, new.id, active=old.active)
-        if not of_the_file and old.slug != OURS:  # one of the file may have been removed from it
-            client.create_deployment_schedules(
-                now.id,
-                [DeploymentScheduleCreate(schedule=old.schedule, active=old.active, parameters=old.parameters)],
-            )
+    if added:
+        again = [
+            DeploymentScheduleCreate(schedule=each.schedule, active=each.active, parameters=each.parameters)
+            for each in added
+        ]
+        client.create_deployment_schedules(now.id, again)
 
 
-def _is_the_same(old: DeploymentSchedule, new: DeploymentSchedule) -> bool:
-    """Whether both are the file's, or fire at the same times."""
-    return (old.slug is not None and old.slug == new.slug) or old.schedule == new.schedule
+def _split(
+    before: list[DeploymentSchedule], now: list[DeploymentSchedule]
+) -> tuple[list[DeploymentSchedule], list[DeploymentSchedule]]:
+    """Which of `before` came from the file, by their slug, and which were added."""
+    of_the_file = [each for each in before if each.slug == OURS]
+    if not of_the_file:  # of a version of the file without slugs: the one that is as it is now
+        times = [new.schedule for new in now]
+        of_the_file = [each for each in before if each.schedule in times and not each.parameters][:1]
+    return of_the_file, [each for each in before if each not in of_the_file]

@@ -132,7 +132,7 @@ def days_of(root: Path, settings: BackfillSettings) -> list[date]:
 
 
 def is_recorded(root: Path, settings: DailySettings, day: date) -> bool:
-    """Whether that day has a result with the present code and parameters, and the verdict that `settings` ask for."""
+    """Whether that day has a result with the present code and parameters, and its run is owed no verdict."""
     name = name_of(root, settings, day)
     return name in finished(root) and not (settings.gate and is_owed(root, name))
 

@@ -9,7 +9,9 @@ git's folder is that of all worktrees of a repository.
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,15 +44,21 @@ def clear_leftovers(root: Path, say: Callable[[str], None]) -> None:
 def _leftovers(root: Path) -> Iterator[tuple[Path, str]]:
     """What may be of a dead process, and what to say when it is removed."""
     for place in {_git_folder(root), _shared_git_folder(root)}:
-        for path in (*place.glob("*.lock"), *(place / "refs").rglob("*.lock")):
+        for path in (*place.glob("*.lock"), *_files(place / "refs", "*.lock")):
             yield path, f"removed {path.name}, which a killed git command left in {path.parent}"
     rwlock = root / ".dvc/tmp/rwlock"
     if rwlock.is_file() and not _is_usable(rwlock):
         yield rwlock, "removed .dvc/tmp/rwlock, which names a DVC command that was killed"
     cache = root / ".dvc/cache/files"
     if cache.resolve().is_relative_to(root.resolve()):  # else it may be shared with other projects
-        for path in cache.rglob(".*.tmp"):
+        for path in _files(cache, ".*.tmp"):
             yield path, f"removed {path.relative_to(root)}, half a file"
+
+
+def _files(place: Path, pattern: str) -> Iterator[Path]:
+    """Files below `place`, whose folders may come and go meanwhile."""
+    for folder, _, names in os.walk(place):
+        yield from (Path(folder) / name for name in fnmatch.filter(names, pattern))
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
@@ -102,9 +110,11 @@ def _words(process: psutil.Process) -> list[str]:
 
 
 def _is_usable(rwlock: Path) -> bool:
-    """Whether DVC can read the file, and it names nobody: no command of DVC runs here."""
+    """Whether DVC can read the file, and it names nobody; so is one that is gone."""
     try:
         held: dict[str, Any] = json.loads(rwlock.read_text(encoding="utf-8"))
         return not any(held.values())
+    except FileNotFoundError:
+        return True
     except (ValueError, AttributeError):
         return False

@@ -54,7 +54,7 @@ def rollback(settings: RollbackSettings = RollbackSettings(), root: Path = ROOT)
     """Make the version before the present one production again; returns it. Another call goes one further back.
 
     Args:
-        settings: why, and whether to commit
+        settings: why, whether to commit, and whether to push
         root: project folder
     """
     with only_one(root, f"rollback {flow_run.name}", print):  # never started again: that would go one further back

@@ -79,7 +79,7 @@ def _serve(root: Path, port: int, reports_port: int, lock: IO[str], say: Callabl
         from pipelines.automations import register
         from pipelines.deployments import POOL, deploy
 
-        deploy(CODE, environment, folder / "deploy.log")
+        deploy(CODE, environment, folder)
         register(webhook, say)
         worker = ["prefect", "worker", "start", "--pool", POOL, "--name", POOL]
         programs.start("worker", worker, hidden=_OF_THE_SERVER)
@@ -133,8 +133,8 @@ def down(root: Path, wait_s: float = 90.0, say: Callable[[str], None] = print) -
 
 
 def _end_dead(folder: Path, say: Callable[[str], None]) -> bool:
-    if not (folder / "lock").is_file():  # removed under a service that runs
-        return end_leftovers(folder, say)
+    if not (folder / "lock").is_file():
+        return False
     with (folder / "lock").open("r+") as lock:
         return try_lock(lock) and end_leftovers(folder, say)
 

@@ -100,8 +100,8 @@ def p_value(difference_R: Floats) -> float:
     """Two-sided p-value of "no difference" from R draws: 2 (1 + draws on the rarer side of 0) / (R + 1), at most 1.
 
     It is the level at which the percentile interval of `difference_R` begins to hold 0; the 1 keeps it above 0, so with
-    R draws none is below 2 / (R + 1). Draws of exactly 0, and those without a metric, count for both sides. Reference:
-    Davison & Hinkley (1997), chapter 4 and section 5.4.
+    R draws none is below 2 / (R + 1). Draws of exactly 0 count for both sides. Reference: Davison & Hinkley (1997),
+    chapter 4 and section 5.4.
     """
-    rarer = min(np.count_nonzero(~(difference_R > 0)), np.count_nonzero(~(difference_R < 0)))
+    rarer = min(np.count_nonzero(difference_R <= 0), np.count_nonzero(difference_R >= 0))
     return min(1.0, 2 * (1 + int(rarer)) / (len(difference_R) + 1))

@@ -29,10 +29,11 @@ def test_what_people_made_of_the_schedules_outlives_a_restart(environment, tmp_p
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.schedules import CronSchedule
 
+    from pipelines import deployments as module
     from pipelines.deployments import deploy
 
     def deployments() -> dict[str, Any]:
-        deploy(ROOT, environment, tmp_path / "deploy.log")
+        deploy(ROOT, environment, tmp_path)
         with get_client(sync_client=True) as client:
             return {each.name: each for each in client.read_deployments()}
 
@@ -42,7 +43,12 @@ def test_what_people_made_of_the_schedules_outlives_a_restart(environment, tmp_p
             (schedule,) = first[name].schedules
             client.update_deployment_schedule(first[name].id, schedule.id, active=active)
         client.create_deployment_schedules(first["run"].id, [(CronSchedule(cron="0 3 * * 1", timezone="UTC"), True)])
+        at_the_same_time = first["search"].schedules[0].schedule
+        client.create_deployment_schedules(first["search"].id, [(at_the_same_time, True)])
         client.set_deployment_paused_state(first["leaderboard"].id, True)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="--type broken"):
+        patch.setattr(module, "_COMMANDS", (*module._COMMANDS, ("prefect", "work-pool", "create", "--type", "broken")))
+        deployments()  # as if it were cut off: the schedules are the file's now
     for _ in range(2):  # what was put back is put back again
         again = deployments()
         found = {
@@ -54,7 +60,7 @@ def test_what_people_made_of_the_schedules_outlives_a_restart(environment, tmp_p
             "daily": [("0 5 * * *", False)],
             "backfill": [("0 8 * * 0", True)],
             "leaderboard": [("0 20 * * 5", False)],
-            "search": [("0 20 1 * *", False)],
+            "search": [("0 20 1 * *", False), ("0 20 1 * *", True)],
             "promote": [],
             "rollback": [],
         }

@@ -25,6 +25,7 @@ UNPARSABLE: dict[str, type[pl.DataType]] = {
     "text": pl.String,
     "reason": pl.String,
 }
+MAX_UNPARSABLE = 1_000_000  # kept in memory; a file with more is another file than it should be
 
 
 class SourceError(ValueError):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from watchline.data.sources.base import UNPARSABLE, SourceError, conform
+from watchline.data.sources.base import MAX_UNPARSABLE, UNPARSABLE, SourceError, conform
 from watchline.data.sources.chunks import LineError, cut_lines
 from watchline.data.sources.known import recognise
 from watchline.data.sources.parsing import OF_WHOLE_NUMBERS, Parser
@@ -23,7 +23,6 @@ from watchline.data.sources.parsing import OF_WHOLE_NUMBERS, Parser
 _QUOTED = r'(^|{separator})"(?:[^"]|"")*"'  # a whole field from its start, as far as a closing quote
 _STRAY = r'[^{separator}]"|"[^{separator}]'  # a quote inside a field, once each quoted field is one quote
 _MAX_HEADER = 1 << 20
-_MAX_UNPARSABLE = 1_000_000  # lines kept in memory; a file with more is another file than it should be
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -119,8 +118,8 @@ class Tally:
         self._num_rows += num_rows
         self._num_broken += len(unparsable)
         self._next_line += num_lines
-        if self._num_broken > _MAX_UNPARSABLE:
-            raise self._refused(f"more than {_MAX_UNPARSABLE:,} lines cannot be read")
+        if self._num_broken > MAX_UNPARSABLE:
+            raise self._refused(f"more than {MAX_UNPARSABLE:,} lines cannot be read")
 
     def unparsable(self) -> pl.DataFrame:
         """Lines that could not be read (columns UNPARSABLE); raises SourceError when no row could."""

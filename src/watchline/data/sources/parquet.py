@@ -21,12 +21,13 @@ from pydantic import field_validator
 
 from watchline.config import Config
 from watchline.data.schema import EXPOSURES, TIMESTAMP, USERS, VIDEOS
-from watchline.data.sources.base import UNPARSABLE, SourceError, SourceTables, conform
+from watchline.data.sources.base import MAX_UNPARSABLE, UNPARSABLE, SourceError, SourceTables, conform
 from watchline.data.sources.codes import stable_codes
 from watchline.data.sources.parsing import FIRST_MS, LAST_MS, seconds_from_ms
 
 SCHEMAS = {"exposures": EXPOSURES, "users": USERS, "videos": VIDEOS}
 REQUIRED = ("user_id", "video_id", "exposed_at", "watch_time_s")
+_WHOLE = "a whole number below 2^63 (as an id it can be cast to text)"
 _PER_SECOND = {"s": 1, "ms": 1000, "us": 1_000_000}
 
 
@@ -143,7 +144,7 @@ def _misfits(
         kind, canonical = schema[name], SCHEMAS[table][to]
         is_flag = canonical == pl.Boolean and kind.is_integer()
         if is_flag or (canonical == pl.Int64 and kind.is_numeric() and not kind.is_signed_integer()):
-            what = pl.lit("0 or 1" if is_flag else "a whole number")
+            what = pl.lit("0 or 1" if is_flag else _WHOLE if kind.is_integer() else "a whole number")
             reason = pl.format("column {}: {} is not {}", pl.lit(name), pl.col(name), what)
             found.append((pl.col(name).is_not_null() & column.is_null(), reason))
     return found
@@ -240,10 +241,17 @@ def _without_required(rows: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _unparsable(parts: list[pl.LazyFrame]) -> pl.DataFrame:
-    """Rows that cannot be read, with their values as text, by file and line."""
-    lines = []
+    """Rows that cannot be read, with their values as text, by file and line; raises SourceError for too many."""
+    lines: list[dict[str, Any]] = []
     for part in parts:
-        for row in part.collect().iter_rows(named=True):
+        rows = part.head(MAX_UNPARSABLE + 1 - len(lines)).collect()
+        for row in rows.iter_rows(named=True):
             place = {name: row.pop(name) for name in ("file", "line", "reason")}
             lines.append({**place, "text": json.dumps(row, default=str, sort_keys=True)})
+        if len(lines) > MAX_UNPARSABLE:
+            last = lines[-1]
+            raise SourceError(
+                f"{last['file']}: more than {MAX_UNPARSABLE:,} rows cannot be read, among them row {last['line']} "
+                f"({last['reason']}); map another column or convert it"
+            )
     return conform(pl.DataFrame(lines, schema=UNPARSABLE), UNPARSABLE).sort("file", "line")

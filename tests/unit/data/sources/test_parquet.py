@@ -9,6 +9,7 @@ import pytest
 from tests.helpers.kuairand_files import exposures_of
 from watchline.config import ConfigError, parse
 from watchline.data.schema import EXPOSURES
+from watchline.data.sources import parquet
 from watchline.data.sources.base import SourceError, SourceTables, conform
 from watchline.data.sources.codes import stable_codes
 from watchline.data.sources.parquet import ParquetConfig, read
@@ -116,7 +117,12 @@ def test_rows_without_what_is_required_are_unparsable_with_their_line(folder):
         ("surface", pl.Series([1.0, 1.5, None]), "1.5 is not a whole number", [1, None]),
         ("surface", pl.Series([1.0, float("nan"), 2.0]), "NaN is not a whole number", [1, 2]),
         ("surface", pl.Series([1.0, 1e17, 2.0]), "1e+17 is not a whole number", [1, 2]),
-        ("surface", pl.Series([1, 2**63, 2], dtype=pl.UInt64), "9223372036854775808 is not a whole number", [1, 2]),
+        (
+            "surface",
+            pl.Series([1, 2**63, 2], dtype=pl.UInt64),
+            "9223372036854775808 is not a whole number below 2^63 (as an id it can be cast to text)",
+            [1, 2],
+        ),
         ("surface", pl.Series(["1", "2.5", "3"]).cast(pl.Decimal(4, 1)), "2.5 is not a whole number", [1, 3]),
         ("is_click", pl.Series([1, 2, 0]), "2 is not 0 or 1", [True, False]),
         ("is_click", pl.Series([None, -1, 0], dtype=pl.Int8), "-1 is not 0 or 1", [None, False]),
@@ -141,6 +147,14 @@ def test_a_user_with_a_value_that_does_not_fit_is_unparsable_too(folder):
         ("users.parquet", 1, "column days: 3.5 is not a whole number"),
         ("users.parquet", 2, "column low: 7 is not 0 or 1"),
     ]
+
+
+def test_too_many_rows_that_do_not_fit_are_another_column_than_was_meant(folder, monkeypatch):
+    monkeypatch.setattr(parquet, "MAX_UNPARSABLE", 1)
+    LOG.with_columns(odd=pl.Series([2, 0, 3])).write_parquet(folder / "log.parquet")
+    mapping = {"file": "log.parquet", "columns": COLUMNS | {"is_click": "odd"}}
+    with pytest.raises(SourceError, match=r"log.parquet: more than 1 rows .* row 3 \(column odd: 3 is not 0 or 1\)"):
+        read_path(folder, exposures=mapping)
 
 
 def test_a_log_of_which_no_row_fits_is_an_error_with_the_first_reason(folder):
