@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -26,6 +27,12 @@ from tests.helpers.waiting import wait_until
 from tests.unit.pipelines.test_flow import artifacts_of, newest_run
 
 SLEEP = "sleep 611"
+LEADERBOARD = """
+import sys
+from pathlib import Path
+from pipelines.leaderboard import leaderboard
+leaderboard(root=Path(sys.argv[1]))
+"""
 
 
 @pytest.fixture
@@ -60,6 +67,15 @@ def sleepers(project: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline", "cwd"]):
         if SLEEP in " ".join(process.info["cmdline"] or []) and str(project) in (process.info["cwd"] or ""):
+            found.append(process)
+    return found
+
+
+def works_in(project: Path) -> list[psutil.Process]:
+    """The queue's worker, the experiments, and what runs in their copies of the project."""
+    found = []
+    for process in psutil.process_iter(["cwd", "status"]):
+        if str(project) in (process.info["cwd"] or "") and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(process)
     return found
 
@@ -127,6 +143,23 @@ def test_a_stop_leaves_no_process_and_the_run_can_be_queued_again(project, where
     enqueue(project, "slow-one", ["models=[gr]", "train.common.seed=1"], "evaluate")
     run_queue(project, lambda line: None, timeout_s=120)
     assert set(finished(project)) == {"slow-one"}
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(300)
+def test_a_cancel_leaves_nothing_of_the_queue_within_ten_seconds(project, where, prefect_api):
+    """The worker of the service says SIGTERM to the flow's process."""
+    from prefect.settings import PREFECT_API_URL
+
+    (where / "slow").touch()
+    environment = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    with subprocess.Popen([sys.executable, "-c", LEADERBOARD, str(project)], env=environment) as flow:
+        wait_until(lambda: sleepers(project), 120)
+        assert has_worker(project)
+        flow.terminate()
+        wait_until(lambda: not works_in(project), 10, "everything that works in the project to end")
+    (where / "slow").unlink()
+    assert not git_status(project)
 
 
 @pytest.mark.slow
