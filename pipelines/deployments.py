@@ -2,7 +2,8 @@
 
 `prefect deploy` replaces all schedules of a deployment by the file's. What was switched on or off in the UI, and the
 schedules that were added there, are put back after it: a `daily` that somebody paused must not run after a restart.
-What is to be put back is on the disk until it is: a start that is cut off is finished by the next one.
+deployments.json keeps which schedules came from the file (by their ids; Prefect's UI would show a slug in the place of
+the time), and what is to be put back until it is: a start that is cut off is finished by the next one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
@@ -18,7 +20,6 @@ from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 
 POOL = "watchline"
-OURS = "prefect-yaml"  # the slug of a schedule that prefect.yaml makes
 _COMMANDS = (
     ("prefect", "work-pool", "create", POOL, "--type", "process", "--overwrite"),
     ("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", "pipelines/prefect.yaml"),
@@ -33,19 +34,23 @@ def deploy(code: Path, environment: Mapping[str, str], folder: Path) -> None:
     """
     kept = folder / "deployments.json"
     with get_client(sync_client=True) as client:
-        if not kept.is_file():
-            _keep(client.read_deployments(), kept)
-        before = {each.id: each for each in map(DeploymentResponse.model_validate, json.loads(kept.read_text()))}
+        state = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {"of_the_file": [], "before": None}
+        if state["before"] is None:
+            state["before"] = [each.model_dump(mode="json") for each in client.read_deployments()]
+            _write(kept, state)
+        before = {each.id: each for each in map(DeploymentResponse.model_validate, state["before"])}
         _run(code, environment, folder / "deploy.log")
-        for now in client.read_deployments():
+        deployments = client.read_deployments()
+        for now in deployments:
             if now.id in before:
-                _put_back(client, before[now.id], now)
-    kept.unlink()
+                _put_back(client, before[now.id], now, set(state["of_the_file"]))
+    ours = [str(schedule.id) for each in deployments for schedule in each.schedules]
+    _write(kept, {"of_the_file": ours, "before": None})
 
 
-def _keep(deployments: list[DeploymentResponse], path: Path) -> None:
+def _write(path: Path, state: Mapping[str, Any]) -> None:
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps([each.model_dump(mode="json") for each in deployments]), encoding="utf-8")
+    partial.write_text(json.dumps(state), encoding="utf-8")
     partial.replace(path)
 
 
@@ -63,11 +68,11 @@ def _run(code: Path, environment: Mapping[str, str], log: Path) -> None:
                 raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
-def _put_back(client: SyncPrefectClient, before: DeploymentResponse, now: DeploymentResponse) -> None:
-    """Give the deployment `now` what people had made of its schedules."""
+def _put_back(client: SyncPrefectClient, before: DeploymentResponse, now: DeploymentResponse, ours: set[str]) -> None:
+    """Give the deployment `now` what people had made of its schedules; those with ids in `ours` came from the file."""
     if now.paused != before.paused:
         client.set_deployment_paused_state(now.id, before.paused)
-    of_the_file, added = _split(before.schedules, now.schedules)
+    of_the_file, added = _split(before.schedules, now.schedules, ours)
     for old in of_the_file:
         for new in now.schedules:
             if new.active != old.active:
@@ -81,11 +86,11 @@ def _put_back(client: SyncPrefectClient, before: DeploymentResponse, now: Deploy
 
 
 def _split(
-    before: list[DeploymentSchedule], now: list[DeploymentSchedule]
+    before: list[DeploymentSchedule], now: list[DeploymentSchedule], ours: set[str]
 ) -> tuple[list[DeploymentSchedule], list[DeploymentSchedule]]:
-    """Which of `before` came from the file, by their slug, and which were added."""
-    of_the_file = [each for each in before if each.slug == OURS]
-    if not of_the_file:  # of a version of the file without slugs: the one that is as it is now
+    """Which of `before` came from the file, and which were added."""
+    of_the_file = [each for each in before if str(each.id) in ours]
+    if not of_the_file:  # of a database that no start has looked at, or the one before: the one that is as it is now
         times = [new.schedule for new in now]
         of_the_file = [each for each in before if each.schedule in times and not each.parameters][:1]
     return of_the_file, [each for each in before if each not in of_the_file]

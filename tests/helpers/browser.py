@@ -74,6 +74,7 @@ class Tab:
         self.problems, self.requests = [], []
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        self.call("Page.bringToFront")  # behind a tab that a link has opened nothing moves, and pages stay half changed
         speed = {"latency": 0, "downloadThroughput": 0 if offline else -1, "uploadThroughput": 0 if offline else -1}
         self.call("Network.emulateNetworkConditions", offline=offline, **speed)
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}

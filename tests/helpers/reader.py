@@ -31,13 +31,13 @@ def wait_for(tab: Tab, script: str, what: str, seconds: float = WAIT_S) -> Any:
 
 def words(tab: Tab) -> str:
     """What the page says, as it would be copied from it."""
-    return str(tab.run("document.body.innerText"))
+    return str(tab.run("document.body?.innerText ?? ''"))
 
 
 def see(tab: Tab, *texts: str, seconds: float = WAIT_S) -> None:
     """Wait until the page shows every one of `texts`."""
     for text in texts:
-        wait_for(tab, f"document.body.innerText.includes({json.dumps(text)})", repr(text), seconds)
+        wait_for(tab, f"document.body?.innerText.includes({json.dumps(text)})", repr(text), seconds)
 
 
 def thing(text: str, kinds: str = "button, a, .p-tab", within: str = "document") -> str:

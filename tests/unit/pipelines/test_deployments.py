@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -65,11 +64,3 @@ def test_what_people_made_of_the_schedules_outlives_a_restart(environment, tmp_p
             "rollback": [],
         }
         assert [name for name, deployment in again.items() if deployment.paused] == ["leaderboard"]
-
-
-def test_every_schedule_of_the_file_says_that_it_is_from_there():
-    from pipelines.deployments import OURS
-
-    file = yaml.safe_load((ROOT / "pipelines/prefect.yaml").read_text())
-    schedules = [each for deployment in file["deployments"] for each in deployment.get("schedules", [])]
-    assert len(schedules) == 5 and {each["slug"] for each in schedules} == {OURS}
